@@ -1,0 +1,1 @@
+"""`python -m examples.demo`: a gateway before three real services, and a walk through it."""

@@ -1,0 +1,1 @@
+"""What a request is and how an onion runs; it knows no framework."""

@@ -1,0 +1,83 @@
+"""What the options of several middlewares must look like, said in the same words.
+
+Each function gives what is wrong with a value, or None.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Collection
+from typing import cast
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]+")
+
+
+def name_problem(name: object) -> str | None:
+    """Of a header field name (RFC 9110 §5.1)."""
+    if not isinstance(name, str):
+        return f"must be a string, not {name!r}"
+    if not _TOKEN.fullmatch(name):
+        return f"{name!r} is not a header field name"
+    return None
+
+
+def token_problem(token: object) -> str | None:
+    """Of a token (RFC 9110 §5.6.2), such as a method."""
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        return f"{token!r} is not a token"
+    return None
+
+
+def each_problem(values: object, problem: Callable[[object], str | None]) -> str | None:
+    """Of a list: one string in place of the list is a mistake often made."""
+    if isinstance(values, str | bytes):
+        return f"must be a list of strings, not the string {values!r}"
+    if not isinstance(values, Collection):  # an iterator would be used up by looking at it
+        return f"must be a list of strings, not {values!r}"
+    found = map(problem, cast("Collection[object]", values))
+    return "; ".join(what for what in found if what) or None
+
+
+def function_problem(value: object, *, takes_async: bool = False) -> str | None:
+    """Of a callback that may be left out. An async one that nobody awaits is always true."""
+    if value is None:
+        return None
+    if not callable(value) or isinstance(value, type):
+        return f"must be a function, not {value!r}"
+    if not takes_async and (
+        inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(value.__call__)
+    ):
+        return "must be a plain function, not an async one"
+    return None
+
+
+def string_problem(value: object) -> str | None:
+    return None if isinstance(value, str) else f"{value!r} is not a string"
+
+
+def integer_problem(value: object, least: int = 0) -> str | None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        return f"must be a whole number of at least {least}, not {value!r}"
+    return None
+
+
+def seconds_problem(value: object) -> str | None:
+    """Of a duration that has to be some."""
+    if (
+        not isinstance(value, int | float)
+        or isinstance(value, bool)
+        or not 0 < value < float("inf")
+    ):
+        return f"must be a number of seconds above 0, not {value!r}"
+    return None
+
+
+def value_problem(value: object) -> str | None:
+    """Of a header field value: visible characters of Latin-1, spaces and tabs (RFC 9110 §5.5)."""
+    if not isinstance(value, str):
+        return f"must be a string, not {value!r}"
+    if not _VALUE.fullmatch(value):
+        return f"{value!r} cannot stand in a header field"
+    return None

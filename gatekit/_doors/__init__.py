@@ -1,0 +1,1 @@
+"""The doors: the only code that speaks a framework's protocol."""

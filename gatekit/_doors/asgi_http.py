@@ -1,0 +1,373 @@
+"""One HTTP exchange under ASGI: the app's messages meet a state, which is a method.
+
+_head ─▶ _pass          the app's own body passes untouched
+      ├▶ _filter        … goes through the codecs of `response.filter`
+      ├▶ _hold ─▶ …     … is held for `response.read`, then any of the others
+      └▶ _drop          the response was replaced: what the app still says is swallowed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterable, Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+from gatekit._core.body import Filters, RequestBody, aclose_body
+from gatekit._core.exchange import Exchange, bodiless, fix_length, unanswered
+from gatekit._core.flow import Onion, Step, fail, is_step, poke, poke_error, resume, settle
+from gatekit._core.messages import Request, Response
+from gatekit._core.signals import APP, APP_BODY, AppBody, ReadBody
+from gatekit._doors.asgi_files import body_chunks
+from gatekit._doors.asgi_watch import Watch
+from gatekit.errors import BodyTooLarge, ClientDisconnected, NoResponse, Rejected
+from gatekit.typing import ASGIApp, Handler, Message, Receive, Scope, Send
+
+logger = logging.getLogger("gatekit")
+
+
+State: TypeAlias = "Callable[[Any, Message], Awaitable[None]]"
+
+
+class HTTPExchange(Exchange):
+    """Drives the onion around one request of an ASGI app, or of a handler if `app` is None."""
+
+    START = "http.response.start"
+    BODY = "http.response.body"
+
+    # A function, not a bound method: that would make each exchange a cycle for the collector.
+    _state: State | None = None
+    _called = False
+    _waiting = True
+    """The onion still waits for the app: for its head, or for the body it reads."""
+    _replaced = False
+    _replayed = False
+    _start: Message | None = None
+    _refusal: Rejected | None = None
+    _timeout: asyncio.Timeout | None = None
+
+    def __init__(
+        self,
+        request: Request,
+        handler: Handler,
+        app: ASGIApp | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self.request = request
+        self.started = request.io.now()
+        self._onion: Onion = handler(request)  # type: ignore[assignment]
+        self._app = app
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+
+    async def run(self) -> None:
+        try:
+            step = poke(self._onion, None)
+            if step is not APP and not is_step(step):
+                step = await self._wait(step)
+            if step is APP:
+                await self._call_app()
+                if self._waiting or not self.finished:
+                    await self._app_returned()
+            elif not self.left:
+                await self._take(cast("Step", step))
+        except BaseException as error:
+            await self._failed(error)
+        finally:
+            self.request._receive = None  # the server's cycle: its receive knows the scope
+            if self.request._finish:
+                self.request.endpoint = self.request.endpoint or _endpoint(self._scope)
+                await self.close_book()
+
+    async def _wait(self, awaited: object) -> Step:
+        """The onion awaits before the app is called, or answers itself after a wait."""
+        step: Step = APP_BODY
+        with Watch(self) as watch:
+            step = await settle(self._onion, awaited)
+            await watch.stop()
+        return step
+
+    def _call_app(self) -> Awaitable[None]:
+        app, request, scope = self._app, self.request, self._scope
+        assert app is not None
+        headers = request._headers
+        if headers is not None and headers.raw is not scope["headers"]:
+            scope["headers"] = headers.raw
+        self._called = True
+        if request.deadline is None:
+            return app(scope, self.receive, self.send)
+        return self._call_in_time(app, request.deadline - request.io.now())
+
+    async def _call_in_time(self, app: ASGIApp, seconds: float) -> None:
+        async with asyncio.timeout(seconds) as self._timeout:
+            await app(self._scope, self.receive, self.send)
+
+    async def _app_returned(self) -> None:
+        if not self._waiting:
+            if not self.left:
+                self.error = NoResponse("the app returned before the end of its body")
+        elif self.left:
+            await self._app_failed(ClientDisconnected("the client left before the app answered"))
+        else:
+            await self._app_failed(NoResponse("the app returned before its response was whole"))
+
+    async def _failed(self, error: BaseException) -> None:
+        """The app raised, or the exchange was cancelled, or the server's `send` failed."""
+        self.error = error
+        if not self._called:
+            if self.status is not None or not isinstance(error, Exception):
+                raise error
+            await self._answer(unanswered(self.request, error))
+            return
+        if not isinstance(error, Exception):
+            if self._waiting:
+                self._waiting = False
+                await fail(self._onion, error)
+            raise error
+        if self._waiting:
+            await self._app_failed(self._refusal or error)
+        elif self._replaced:
+            logger.debug("the app failed after its response was replaced", exc_info=error)
+        else:
+            raise error
+
+    async def _app_failed(self, error: Exception) -> None:
+        if not isinstance(error, Rejected):
+            self.request.app_error = error
+        try:
+            step = await fail(self._onion, error)
+            while isinstance(step, ReadBody):
+                step = await fail(self._onion, error)
+        except Exception as uncaught:
+            response = unanswered(self.request, uncaught)
+        else:
+            response = cast("Response", step)
+            if isinstance(response.body, AppBody):
+                response = unanswered(self.request, error)
+        self.error = error
+        if not self.left:
+            await self._answer(response)
+
+    # What the app is given in place of the server's `receive` and `send`.
+
+    async def receive(self) -> Message:
+        if self._replaced:
+            return {"type": "http.disconnect"}
+        body = self.request._body
+        if body is not None and body.touched and not self._replayed:
+            return await self._replay(body)
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self.received += len(message.get("body", b""))
+        elif message["type"] == "http.disconnect" and not self.finished:
+            self.left = True
+        return message
+
+    async def _replay(self, body: RequestBody) -> Message:
+        try:
+            data = await body.chunk()
+        except ClientDisconnected:
+            self.left = self._replayed = True
+            return {"type": "http.disconnect"}
+        except Rejected as refusal:
+            self._refusal = refusal
+            raise
+        self._replayed = body.ended
+        return {"type": "http.request", "body": data, "more_body": not body.ended}
+
+    def send(self, message: Message) -> Awaitable[None]:
+        state = self._state
+        return self._head(message) if state is None else state(self, message)
+
+    # The states. Most are plain functions that return what to await: a frame less a message.
+
+    def _head(self, message: Message) -> Awaitable[None]:
+        if message["type"] != self.START:
+            return self._send(message)
+        response = Response.from_head(message["status"], message.get("headers", ()), APP_BODY)
+        return self._resume(message, response)
+
+    def _resume(self, start: Message, response: Response) -> Awaitable[None]:
+        """The head is there: the onion goes on."""
+        if self._timeout is not None:
+            self._timeout.reschedule(None)
+        self._start = start
+        if self._refusal is not None:
+            step = poke_error(self._onion, self._refusal)
+        else:
+            step = poke(self._onion, response)
+            # Most often the app's body passes as it is: no more questions then.
+            if step is response and response.body is APP_BODY and response.codecs is None:
+                if response.status == start["status"]:
+                    self._waiting = False
+                    self._state = HTTPExchange._pass
+                    return self._send_head(response, start)
+        return self._take(step) if is_step(step) else self._settle(step)
+
+    async def _settle(self, awaited: object) -> None:
+        await self._take(await settle(self._onion, awaited))
+
+    def _pass(self, message: Message) -> Awaitable[None]:
+        if message["type"] == self.BODY:
+            self.sent += len(message.get("body", b""))
+            if not message.get("more_body"):
+                self.finished = self._start is None or "trailers" not in self._start
+        else:
+            self._count(message)
+        return self._send(message)
+
+    async def _filter(self, message: Message) -> None:
+        if not message["type"].startswith(self.BODY[:-4]) or message["type"].endswith("trailers"):
+            await self._pass(message)
+            return
+        async for data, more in body_chunks(message):
+            changed = self._filters.feed(data) if more else self._filters.finish(data)
+            if changed or not more:
+                await self._pass({"type": self.BODY, "body": changed, "more_body": more})
+
+    async def _hold(self, message: Message) -> None:
+        if not message["type"].startswith(self.BODY[:-4]):
+            await self._send(message)
+            return
+        async for data, self._more in body_chunks(message):
+            self._held += data
+            if len(self._held) > self._limit or not self._more:
+                await self._held_enough()
+            if not self._waiting:
+                break
+
+    async def _drop(self, message: Message) -> None:
+        pass
+
+    # What the onion wants next.
+
+    def _take(self, step: Step) -> Awaitable[None]:
+        if isinstance(step, ReadBody):
+            return self._begin_to_hold(step)
+        return self._answer(cast("Response", step))
+
+    async def _begin_to_hold(self, step: ReadBody) -> None:
+        self._limit = step.limit
+        if self._state is not HTTPExchange._hold:
+            self._state = HTTPExchange._hold
+            self._held = bytearray()
+            self._more = True
+        elif len(self._held) > self._limit or not self._more:
+            await self._held_enough()
+
+    async def _held_enough(self) -> None:
+        if len(self._held) > self._limit:
+            step = await fail(self._onion, BodyTooLarge(self._limit))
+        else:
+            step = await resume(self._onion, bytes(self._held))
+        await self._take(step)
+
+    def _answer(self, response: Response) -> Awaitable[None]:
+        self._waiting = False
+        start = self._start
+        if not isinstance(response.body, AppBody):
+            return self._answer_itself(response)
+        if start is None:
+            no_body = NoResponse("the response stands for an app's body, but no app was called")
+            return self._answer_itself(unanswered(self.request, no_body))
+        if response.status != start["status"] and bodiless("", response.status):
+            response.body = b""
+            return self._answer_itself(response)
+        return self._let_pass(response, start)
+
+    def _let_pass(self, response: Response, start: Message) -> Awaitable[None]:
+        """The app's own body goes on to the client."""
+        held = self._state is HTTPExchange._hold
+        self._state = HTTPExchange._pass
+        if response.codecs is not None and not bodiless(self.request.method, response.status):
+            fix_length(self.request, response)
+            self._filters = Filters(response.codecs)
+            self._state = HTTPExchange._filter
+        return self._let_held_pass(response, start) if held else self._send_head(response, start)
+
+    def _send_head(self, response: Response, start: Message) -> Awaitable[None]:
+        start["status"] = response.status
+        start["headers"] = response.raw_headers
+        self.head(response.status)
+        return self._send(start)
+
+    async def _let_held_pass(self, response: Response, start: Message) -> None:
+        await self._send_head(response, start)
+        data = bytes(self._held)
+        await self.send({"type": self.BODY, "body": data, "more_body": self._more})
+
+    async def _answer_itself(self, response: Response) -> None:
+        """The door sends the body; an app that was called is told that the client left."""
+        self._replaced = self._called
+        self._state = HTTPExchange._drop
+        body, filters = response.body, None
+        if bodiless(self.request.method, response.status):
+            fix_length(self.request, response)
+            await aclose_body(body)
+            body = b""
+        else:
+            fix_length(self.request, response)
+            filters = Filters(response.codecs) if response.codecs is not None else None
+        self.head(response.status)
+        await self._send(
+            {
+                "type": self.START,
+                "status": response.status,
+                "headers": list(response.raw_headers),
+            }
+        )
+        if isinstance(body, bytes):
+            await self._send_last(filters.finish(body) if filters else body)
+        elif self._called:
+            await self._stream(response, filters)
+        else:
+            with Watch(self) as watch:
+                await self._stream(response, filters)
+                await watch.stop()
+
+    async def _stream(self, response: Response, filters: Filters | None) -> None:
+        body = response.body
+        kind = self.BODY
+        try:
+            if isinstance(body, AsyncIterable):
+                async for chunk in body:
+                    data = filters.feed(chunk) if filters else chunk
+                    if data:
+                        await self._send({"type": kind, "body": data, "more_body": True})
+                        self.sent += len(data)
+            else:
+                for chunk in cast("list[bytes]", body):
+                    data = filters.feed(chunk) if filters else chunk
+                    if data:
+                        await self._send({"type": kind, "body": data, "more_body": True})
+                        self.sent += len(data)
+        finally:
+            await aclose_body(body)
+        await self._send_last(filters.finish() if filters else b"")
+
+    async def _send_last(self, data: bytes) -> None:
+        await self._send({"type": self.BODY, "body": data, "more_body": False})
+        self.sent += len(data)
+        self.finished = True
+
+    def _count(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.trailers":
+            self.finished = not message.get("more_trailers", False)
+        elif kind == "http.response.pathsend":
+            self.sent += Path(message["path"]).stat().st_size
+            self.finished = True
+        elif kind == "http.response.zerocopysend":
+            self.sent += message.get("count") or 0
+            self.finished = not message.get("more_body", False)
+
+
+def _endpoint(scope: Scope) -> str | None:
+    """The template of the route that Starlette or FastAPI matched."""
+    route = scope.get("route")
+    template: str | None = getattr(route, "path_format", None) or getattr(route, "path", None)
+    return template

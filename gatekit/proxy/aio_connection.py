@@ -1,0 +1,409 @@
+"""One asyncio connection: an `asyncio.Protocol` that carries one exchange after another.
+
+## What surprises
+
+An exchange costs one future and no task; only the stream of a request's body has a task, which has
+ended before `exchange` returns. A response that has come whole gives its connection back inside
+`data_received`, before the task that waits for it even wakes.
+
+There is one timer at most, and it is lazy: an exchange only writes down when it is `_due`. The
+timer of an earlier one rings, finds a later moment written there, and sleeps on. So thousands of
+exchanges share one `call_later`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterable, Iterable
+from time import monotonic
+from typing import TypeAlias, cast
+
+from gatekit.errors import Stage, UpstreamError
+from gatekit.proxy.aio_body import BodyReader, Stream, TunnelEnd
+from gatekit.proxy.aio_upload import Upload
+from gatekit.proxy.exchange import AsyncBody, Timeouts, UpstreamRequest, UpstreamResponse
+from gatekit.proxy.http1 import ResponseReader
+from gatekit.proxy.pool import Pool
+from gatekit.proxy.settings import NEVER, SMALL_BODY, slices
+
+Response: TypeAlias = UpstreamResponse[AsyncBody]
+
+
+class Connection(asyncio.Protocol):
+    """One connection and the exchange on it.
+
+    It is *waiting* (`_waiter`) until the head of the answer is there, *streaming* (`_stream`) until
+    the body is, and idle, on its way to an exchange, or closed where it is neither.
+    """
+
+    __slots__ = (
+        "_alarm",
+        "_alarm_at",
+        "_due",
+        "_first_byte",
+        "_held",
+        "_idle",
+        "_limit",
+        "_loop",
+        "_places",
+        "_reader",
+        "_stage",
+        "_stream",
+        "_transport",
+        "_upload",
+        "_waiter",
+        "_writable",
+        "closed",
+        "idle_since",
+        "served",
+        "stale",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(
+        self, places: Pool[Connection], reader: ResponseReader, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._places = places
+        self._reader = reader
+        self._loop = loop
+        self._waiter: asyncio.Future[Response] | None = None
+        self._stream: Stream | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = self._due = self._limit = NEVER
+        self._stage: Stage = "total_timeout"
+        self._first_byte: float | None = None
+        self._idle: float | None = None
+        self._upload: Upload | None = None
+        self._held = False
+        self.closed = False
+        self.stale = False
+        self.served = 0
+        self.idle_since = 0.0
+
+    async def exchange(
+        self,
+        request: UpstreamRequest,
+        head: bytes,
+        persistent: bool,
+        timeouts: Timeouts,
+        limit: float,
+    ) -> Response:
+        """Write `request` and wait for the head of its answer."""
+        self.served += 1
+        self._limit = limit
+        self._first_byte = timeouts.first_byte
+        self._idle = timeouts.idle
+        self._reader.begin(
+            request.method,
+            persistent=persistent,
+            upgrade=request.upgrade,
+            on_informational=request.on_informational,
+        )
+        waiter: asyncio.Future[Response] = self._loop.create_future()
+        self._waiter = waiter
+        body = request.body
+        try:
+            if body is None:
+                self._transport.write(head)
+            elif isinstance(body, tuple):
+                return await self._stream_up(waiter, head, *body)
+            elif len(body) <= SMALL_BODY:
+                self._transport.write(head + body)
+            else:
+                return await self._stream_up(waiter, head, slices(body), len(body))
+            self._expect(self._first_byte, "first_byte_timeout")
+            return await waiter
+        except BaseException:
+            self._abandon(waiter)
+            raise
+
+    async def _stream_up(
+        self,
+        waiter: asyncio.Future[Response],
+        head: bytes,
+        stream: AsyncIterable[bytes] | Iterable[bytes | memoryview],
+        length: int | None,
+    ) -> Response:
+        self._upload = Upload(self, stream, length)
+        self._expect(None, "total_timeout")
+        self._transport.write(head)
+        task = self._loop.create_task(self._upload.run())
+        try:
+            return await waiter
+        finally:
+            if not task.done():
+                task.cancel()
+                # The stream's owner may use it again only when nobody else runs it.
+                await asyncio.wait((task,))
+
+    async def put(self, data: bytes | memoryview) -> bool:
+        """Write a piece of the body, and wait until the next one can be written."""
+        if self._upload is None or self._transport.is_closing():
+            return False
+        self._transport.write(data)
+        if self._writable is None:
+            # A stream that never waits would keep the loop from seeing an early answer.
+            await asyncio.sleep(0)
+        else:
+            self._expect(self._idle, "idle_timeout")
+            await self._writable
+            if self._upload is not None:
+                self._expect(None, "total_timeout")
+        return self._upload is not None
+
+    def uploaded(self, error: Exception | None) -> None:
+        """The stream of the body has ended; without an error, it is the upstream's turn."""
+        if self._upload is not None:
+            if error is not None:
+                self._fail(error)
+            else:
+                self._upload = None
+                self._expect(self._first_byte, "first_byte_timeout")
+
+    def _abandon(self, waiter: asyncio.Future[Response]) -> None:
+        """The exchange has raised or was cancelled: leave nothing of it behind."""
+        if self._waiter is waiter:
+            self._waiter = None
+            self._discard()
+        elif not waiter.cancelled() and waiter.exception() is None:
+            # It was cancelled with the answer in its hands.
+            body = waiter.result().body
+            if isinstance(body, BodyReader):
+                body.abandon()
+
+    # The event loop calls these.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def data_received(self, data: bytes) -> None:
+        stream = self._stream
+        if stream is None and self._waiter is None:
+            # Bytes that nobody asked for, on an idle connection.
+            self._die()
+            return
+        reader = self._reader
+        if reader.upgraded and stream is not None:
+            self._push(stream, [data])
+            return
+        try:
+            reader.feed(data)
+        except Exception as error:
+            self._fail(error)
+            return
+        if stream is not None:
+            self._pass_on(stream)
+        elif reader.head_complete:
+            self._answer()
+        elif reader.between_heads and self._upload is None:
+            self._expect(self._first_byte, "first_byte_timeout")
+
+    def eof_received(self) -> None:
+        stream = self._stream
+        if stream is None and self._waiter is None:
+            self._die()
+            return
+        if self._reader.upgraded and stream is not None:
+            self._stream = None
+            self._discard()
+            stream.push([], True)
+            return
+        try:
+            self._reader.eof()
+        except UpstreamError as error:
+            self._lost(error)
+        else:
+            if stream is not None:
+                self._pass_on(stream)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.closed:
+            return
+        if self._stream is None and self._waiter is None:
+            self._die()
+        elif exc is None:
+            self._lost(UpstreamError("closed", "the connection was closed"))
+        else:
+            self._lost(UpstreamError("reset", str(exc) or type(exc).__name__))
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    # The answer.
+
+    def _answer(self) -> None:
+        """The head is there: wake the exchange, with the whole response if that is there too."""
+        reader = self._reader
+        waiter, self._waiter = self._waiter, None
+        if waiter is None or waiter.done():
+            self._discard()
+            return
+        upload, self._upload = self._upload, None
+        if upload is not None and not upload.is_whole:
+            # RFC 9112 §9.3: after a request that was not sent to its end there is no other one.
+            reader.persistent = False
+        response: Response = UpstreamResponse(
+            reader.status,
+            reader.headers,
+            trailers=reader.trailers,
+            informational=reader.informational,
+        )
+        if reader.upgraded:
+            response.body = self._switch()
+        elif reader.complete:
+            response.body = reader.take_all()
+            self._finish()
+        else:
+            self._stream = stream = Stream(self, self._loop)
+            response.body = BodyReader(stream)
+            self._pass_on(stream)
+        waiter.set_result(response)
+
+    def _switch(self) -> TunnelEnd:
+        # The limits of an exchange end with it; the owner of a tunnel has others.
+        self._limit = self._due = NEVER
+        self._idle = None
+        self._stream = stream = Stream(self, self._loop)
+        leftover = self._reader.leftover
+        if leftover:
+            self._push(stream, [leftover])
+        return TunnelEnd(stream, self)
+
+    def _pass_on(self, stream: Stream) -> None:
+        """Give the reader of the body what has come of it."""
+        self._expect(None, "total_timeout")
+        chunks = self._reader.take()
+        if self._reader.complete:
+            self._stream = None
+            self._finish()
+            stream.push(chunks, True)
+        else:
+            self._push(stream, chunks)
+
+    def _push(self, stream: Stream, chunks: list[bytes]) -> None:
+        if stream.push(chunks, False) and not self._held:
+            self._held = True
+            self._transport.pause_reading()
+
+    def _finish(self) -> None:
+        """The response has come whole."""
+        self._due = NEVER
+        if self._reader.persistent and self._is_quiet():
+            self._places.release(self, monotonic())
+        else:
+            self._discard()
+
+    def _is_quiet(self) -> bool:
+        transport = self._transport
+        return not (self._held or transport.is_closing() or transport.get_write_buffer_size())
+
+    # What stands for the reader of a body or tunnel calls these.
+
+    def resume(self, stream: Stream) -> None:
+        if self._stream is stream and self._held:
+            self._held = False
+            self._transport.resume_reading()
+
+    def expect_body(self, stream: Stream) -> None:
+        if self._stream is stream:
+            self._expect(self._idle, "idle_timeout")
+
+    def abandon_body(self, stream: Stream) -> None:
+        if self._stream is stream:
+            self._stream = None
+            self._discard()
+
+    async def write_tunnel(self, data: bytes) -> None:
+        if self.closed:
+            raise UpstreamError("closed", "the tunnel is closed")
+        self._transport.write(data)
+        if self._writable is not None:
+            # The future is shared: a task that is cancelled must not end another's wait.
+            await asyncio.shield(self._writable)
+
+    # The end.
+
+    def shut(self) -> None:
+        """Close it, with no word to the pool."""
+        self.closed = True
+        self._upload = None
+        self._reader.close()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self.resume_writing()
+        self._transport.abort()
+
+    def _discard(self) -> None:
+        """Close it in the middle of an exchange, and give its place back."""
+        if not self.closed:
+            self.shut()
+            self._places.forfeit()
+
+    def _die(self) -> None:
+        """It ended while idle, or on its way to an exchange, which finds it `closed`."""
+        if not self.closed:
+            self._places.remove(self)
+            self.shut()
+
+    def _lost(self, error: UpstreamError) -> None:
+        self.stale = not self._reader.started
+        if self.stale and self._upload is not None:
+            error = UpstreamError("send", error.detail)
+        self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        waiter, self._waiter = self._waiter, None
+        stream, self._stream = self._stream, None
+        if waiter is None and stream is None:
+            return
+        self._discard()
+        if stream is not None:
+            stream.fail(error)
+        elif waiter is not None and not waiter.done():
+            waiter.set_exception(error)
+
+    # The timer.
+
+    def _expect(self, seconds: float | None, stage: Stage) -> None:
+        """From now on the upstream has `seconds`; None leaves only the limit of the exchange."""
+        due = self._limit
+        if seconds is None:
+            stage = "total_timeout"
+        else:
+            at = monotonic() + seconds
+            if at < due:
+                due = at
+            else:
+                stage = "total_timeout"
+        self._due = due
+        self._stage = stage
+        if due < self._alarm_at and not self.closed:
+            self._set_alarm(due)
+
+    def _set_alarm(self, at: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = self._loop.call_later(max(at - monotonic(), 0.0), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._alarm_at = NEVER
+        # The clock of a loop is as coarse as a millisecond.
+        if self._due <= monotonic() + 0.001:
+            self._due = NEVER
+            self._fail(UpstreamError(self._stage, "the upstream was silent for too long"))
+        elif self._due != NEVER:
+            self._set_alarm(self._due)

@@ -1,0 +1,35 @@
+"""The request target that an upstream is sent: the client's own bytes, with the mapped front."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+from gatekit._core.messages import Request
+
+
+class Target:
+    """Cuts `strip_prefix` off a path and puts the upstream's base path in front.
+
+    A prefix is compared segment by segment with the decoded path, and cut off the raw one; what
+    follows it is not touched. A path that does not begin with it is kept whole.
+    """
+
+    __slots__ = ("_base", "_strip", "prefix")
+
+    def __init__(self, base: bytes, strip_prefix: str) -> None:
+        self._base = base
+        self._strip = [unquote(part) for part in strip_prefix.split("/")[1:]]
+        self.prefix = strip_prefix
+
+    def of(self, request: Request) -> tuple[bytes, str]:
+        """The target, and the prefix that the client sees in front of the upstream's paths."""
+        path, prefix = request.raw_path, request.root_path
+        if self._strip:
+            parts = path.split(b"/", len(self._strip) + 1)
+            front = [unquote(part.decode("latin-1")) for part in parts[1 : len(self._strip) + 1]]
+            if front == self._strip:
+                path = b"/" + b"".join(parts[len(self._strip) + 1 :])
+                prefix += self.prefix
+        if self._base:
+            path = self._base + (path if path.startswith(b"/") else b"/" + path)
+        return (path or b"/") + (b"?" + request.query if request.query else b""), prefix

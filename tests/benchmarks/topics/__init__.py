@@ -1,0 +1,1 @@
+"""One module a topic; each has `measure(bench)`, which yields the lines of the table."""

@@ -1,0 +1,212 @@
+"""What threads and processes do to a transport: share it, drop its answers, and fork."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from gatekit.errors import UpstreamError
+from gatekit.proxy.transport import HTTPTransport, Origin, Timeouts, UpstreamRequest
+from tests.proxy.clients import PATIENCE
+from tests.proxy.upstream import Peer, Script, Upstream, answer, silent
+
+HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+GET = UpstreamRequest(b"GET", b"/", [])
+
+
+def until(claim: Callable[[], object]) -> None:
+    """Look until the claim is true."""
+    end = monotonic() + 10
+    while not claim():
+        assert monotonic() < end, "the claim did not come true"
+
+
+def echo_target(peer: Peer) -> None:
+    """Answer every request with its own target."""
+    while True:
+        target = peer.read_request().head.split()[1]
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(target), target))
+
+
+def holding(release: threading.Event) -> Script:
+    """Read requests, and answer each when it is let."""
+
+    def play(peer: Peer) -> None:
+        while True:
+            peer.read_request()
+            assert release.wait(10)
+            peer.send(HELLO)
+
+    return play
+
+
+def test_many_threads_share_few_connections() -> None:
+    """Each gets the answer to its own request, and no more connections are made than allowed."""
+
+    def work(number: int) -> None:
+        for turn in range(50):
+            target = b"/%d/%d" % (number, turn)
+            response = transport.send(origin, UpstreamRequest(b"GET", target, []), PATIENCE)
+            assert response.body == target
+
+    with Upstream(echo_target) as upstream:
+        transport, origin = HTTPTransport(max_connections=3), Origin(upstream.url)
+        with ThreadPoolExecutor(12) as threads:
+            list(threads.map(work, range(12)))
+        assert upstream.connections <= 3
+        assert transport.usage(origin) == (0, upstream.connections, 0)
+        transport.close()
+
+
+def test_the_line_has_an_end_and_a_limit_of_time() -> None:
+    """`pool_full` at once, `pool_timeout` after the time for it, `total_timeout` before that."""
+    release = threading.Event()
+    with Upstream(holding(release)) as upstream, ThreadPoolExecutor(2) as threads:
+        transport = HTTPTransport(max_connections=1, max_pending=1)
+        origin = Origin(upstream.url)
+        first = threads.submit(transport.send, origin, GET, PATIENCE)
+        until(lambda: upstream.requests)
+        for timeouts, stage in (
+            (Timeouts(pool=0.02), "pool_timeout"),
+            (Timeouts(total=0.02), "total_timeout"),
+        ):
+            with pytest.raises(UpstreamError) as late:
+                transport.send(origin, GET, timeouts)
+            assert late.value.stage == stage
+        waiting = threads.submit(transport.send, origin, GET, PATIENCE)
+        until(lambda: transport.usage(origin).pending == 1)
+        with pytest.raises(UpstreamError) as full:
+            transport.send(origin, GET, PATIENCE)
+        assert full.value.stage == "pool_full"
+        release.set()
+        assert [first.result().body, waiting.result().body] == [b"hello", b"hello"]
+        assert transport.usage(origin) == (0, 1, 0)
+        transport.close()
+    assert upstream.connections == 1
+
+
+@pytest.mark.parametrize("how", ["read", "closed", "dropped"])
+def test_a_waiter_gets_the_place_of_a_body_that_ends(how: str) -> None:
+    """With its connection where it was read, without where it was closed or collected."""
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell")
+        if how == "read":
+            assert go.wait(10)
+            peer.send(b"o")
+            peer.read_request()
+            peer.send(HELLO)
+        peer.read_to_end()
+
+    go = threading.Event()
+    scripts = [script] if how == "read" else [script, answer(HELLO)]
+    with Upstream(*scripts) as upstream, ThreadPoolExecutor(1) as threads:
+        transport, origin = HTTPTransport(max_connections=1), Origin(upstream.url)
+        response = transport.send(origin, GET, PATIENCE)
+        assert not isinstance(response.body, bytes)
+        waiting: Future[object] = threads.submit(transport.send, origin, GET, PATIENCE)
+        until(lambda: transport.usage(origin).pending == 1)
+        if how == "read":
+            go.set()
+            assert b"".join(response.body) == b"hello"
+        elif how == "closed":
+            response.body.close()
+        else:
+            cycle: list[object] = [response]
+            cycle.append(cycle)
+            del response, cycle
+            gc.collect()
+        assert waiting.result(10).body == b"hello"  # type: ignore[attr-defined]
+        assert transport.usage(origin) == (0, 1, 0)
+        transport.close()
+    assert upstream.connections == len(scripts)
+
+
+def test_a_body_collected_while_the_pool_is_locked() -> None:
+    """The collector may run in a thread that holds the lock: it neither waits nor forgets."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell"
+    with Upstream(answer(head), answer(HELLO)) as upstream:
+        transport, origin = HTTPTransport(), Origin(upstream.url)
+        response = transport.send(origin, GET, PATIENCE)
+        (pool,) = transport._registry._processes[os.getpid()].threads.values()
+        with pool._lock:
+            del response
+            assert transport.usage(origin).in_use == 1
+        assert transport.send(origin, GET, PATIENCE).body == b"hello"
+        assert transport.usage(origin) == (0, 1, 0)
+        transport.close()
+
+
+def test_an_asynchronous_stream_is_refused() -> None:
+    """A thread has no loop to wait for it."""
+
+    async def stream() -> None: ...
+
+    class Stream:
+        def __aiter__(self) -> Stream:
+            return self
+
+        async def __anext__(self) -> bytes:
+            raise StopAsyncIteration
+
+    with Upstream(silent) as upstream:
+        transport, origin = HTTPTransport(), Origin(upstream.url)
+        with pytest.raises(TypeError, match="asynchronously"):
+            transport.send(origin, UpstreamRequest(b"PUT", b"/", [], (Stream(), 1)), PATIENCE)
+        assert transport.usage(origin) == (0, 0, 0)
+
+
+def test_a_fork_does_not_share_connections() -> None:
+    """The child connects anew and leaves the parent's connection whole."""
+    with Upstream(answer(HELLO, HELLO), answer(HELLO)) as upstream:
+        transport, origin = HTTPTransport(), Origin(upstream.url)
+        transport.send(origin, GET, PATIENCE)
+        report, child_end = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            # Nothing of pytest may run in the child, whatever happens.
+            try:
+                before = transport.usage(origin)
+                body = transport.send(origin, GET, PATIENCE).body
+                child_end.sendall(repr((tuple(before), body)).encode())
+            finally:
+                os._exit(0)
+        report.settimeout(10)
+        said = report.recv(1000)
+        os.waitpid(pid, 0)
+        assert said == b"((0, 0, 0), b'hello')"
+        assert transport.usage(origin) == (0, 1, 0)
+        assert transport.send(origin, GET, PATIENCE).body == b"hello"
+        assert upstream.connections == 2
+        transport.close()
+        report.close()
+        child_end.close()
+    assert len(upstream.requests) == 3
+
+
+def test_nothing_is_opened_by_the_constructor() -> None:
+    """No thread, no socket; and closing what was never used does nothing."""
+    files = Path("/proc/self/fd")
+    before = threading.active_count(), len(list(files.iterdir()))
+    transport = HTTPTransport()
+    transport.close()
+    assert transport.usage(Origin("http://127.0.0.1:1")) == (0, 0, 0)
+    assert (threading.active_count(), len(list(files.iterdir()))) == before
+
+
+def test_pools_of_origins_that_are_gone_are_forgotten() -> None:
+    """Discovery may bring thousands of addresses in a process's life."""
+    transport = HTTPTransport()
+    for port in range(1, 50):
+        with pytest.raises(UpstreamError):
+            transport.send(Origin(f"unix:/nowhere/{port}.sock"), GET, PATIENCE)
+    assert len(transport._registry._processes[os.getpid()].threads) == 1
