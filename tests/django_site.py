@@ -22,8 +22,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test.utils import override_settings
 from django.urls import URLPattern, path
 
-from gatekit import Request, Response
-from gatekit._doors.django import django_middleware, django_view
+from gatekit import Request, Response, django_middleware, django_view
 from gatekit.testing import Answer, call_asgi, call_wsgi
 from gatekit.typing import ASGIApp, Handler, WSGIApp
 

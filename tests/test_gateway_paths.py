@@ -17,9 +17,9 @@ from gatekit.router import Route
 from gatekit.testing import exercise
 
 PIECES = st.sampled_from(
-    "/ / // admin %61dmin users a . .. ... ..;x ;x=1 %2F %2f %5C \\ %2E %2e%2e %00 %3B % %zz é %252e"
-    .split()  # noqa: SIM905 — easier to read
-)  # fmt: skip
+    ["/", "/", "//", "admin", "%61dmin", "users", "a", ".", "..", "...", "..;x", ";x=1"]
+    + ["%2F", "%2f", "%5C", "\\", "%2E", "%2e%2e", "%00", "%3B", "%", "%zz", "é", "%252e"]
+)
 PATHS = st.lists(PIECES, max_size=10).map(lambda pieces: "/" + "".join(pieces))
 
 # Written apart from the gateway's own: what no path that is served may have.

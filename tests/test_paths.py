@@ -133,7 +133,8 @@ def test_wrong_rules_are_named(options: dict[str, object], parameter: str) -> No
 
 
 PIECES = st.sampled_from(
-    "/ // a b . .. ;v %2F %2f %5C \\ %2E %2e%2e %00 % %z".split()  # noqa: SIM905 — easier to read
+    ["/", "//", "a", "b", ".", "..", ";v", "%2F", "%2f", "%5C"]
+    + ["\\", "%2E", "%2e%2e", "%00", "%", "%z"]
 )
 
 
@@ -158,9 +159,10 @@ def test_unambiguous_path_has_one_reading(path: str) -> None:
 def test_readings_include_what_others_make_of_a_path(path: str) -> None:
     """As it is; wholly decoded and resolved; and the same with backslashes taken for slashes."""
     known = ["/" + "/".join(reading) for reading in readings(path.encode(), 30)]
-    assert unquote(path) in known
+    assert unquote(path, errors="surrogateescape") in known
     for separators in (path, path.replace("\\", "/").replace("%5C", "/")):
-        decoded = unquote(separators.partition("%00")[0]).replace("//", "/")
+        cut = separators.partition("%00")[0]
+        decoded = unquote(cut, errors="surrogateescape").replace("//", "/")
         resolved = posixpath.normpath(decoded).replace("//", "/")
         assert {resolved, resolved.rstrip("/") + "/"} & set(known)
 

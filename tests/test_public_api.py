@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 from functools import cache
@@ -21,18 +22,24 @@ PUBLIC = ("gatekit", "gatekit.typing", "gatekit.testing", "gatekit.errors")
 
 
 def test_all_is_sorted_and_complete() -> None:
-    """`__all__` holds every name without underscore that is not a module, in ruff's order.
+    """`__all__` holds every name that has a home, in ruff's order, and type checkers see the same.
 
     That is: what is written in capitals only, then classes, then functions, each by name.
     """
-    names = {
-        name
-        for name, value in vars(gatekit).items()
-        if not name.startswith("_") and not isinstance(value, type(sys))
-    }
     order = sorted(gatekit.__all__, key=lambda name: (not name.isupper(), name.islower(), name))
     assert list(gatekit.__all__) == order
-    assert set(gatekit.__all__) - {"__version__"} >= names
+    assert set(gatekit.__all__) == set(gatekit._HOMES)
+    source = (ROOT / "gatekit" / "__init__.py").read_text()
+    for name, home in gatekit._HOMES.items():
+        line = rf"from gatekit\.{re.escape(home)} import ([^\n(]+|\([^)]+\))"
+        [imported] = re.findall(line, source)
+        assert re.search(rf"\b{name}\b", imported), f"{name} is not imported for type checkers"
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    """A misspelt name fails as in any module."""
+    with pytest.raises(AttributeError, match="BearerAut"):
+        gatekit.BearerAut  # noqa: B018
 
 
 def test_star_import_gives_every_name() -> None:

@@ -47,7 +47,8 @@ OPTIONS = st.fixed_dictionaries(
 def tables(draw: st.DrawFn) -> Router:
     """As many of the drawn routes as stand side by side."""
     kept = Router()
-    for path, options in draw(st.lists(st.tuples(templates(), OPTIONS), max_size=12)):
+    several: list[tuple[str, Any]] = draw(st.lists(st.tuples(templates(), OPTIONS), max_size=12))
+    for path, options in several:
         try:
             kept = Router(*kept.routes, Route(path, hello, **options))
         except ConfigurationError:
@@ -131,7 +132,7 @@ def test_router_finds_what_ranking_every_route_finds(
     """The trie finds the route that is ranked first of all, and no two share that rank."""
     for request in several:
         ranked = [(rank, route) for route in router.routes if (rank := fit(route, request))]
-        ranked.sort(key=lambda each: each[0], reverse=True)  # type: ignore[arg-type, return-value]
+        ranked.sort(key=lambda each: each[0], reverse=True)
         result = router.find(request)
         if ranked:
             assert isinstance(result, Match)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from urllib.parse import quote, unquote_to_bytes
 
 from gatekit._core.body import READ_LIMIT, Filters, RequestBody, collect
+from gatekit._core.decisions import Decision
 from gatekit._core.headers import Headers, HeadersLike
 from gatekit._core.io import IO
 from gatekit._core.signals import AppBody, read_app_body
@@ -34,6 +35,18 @@ Content: TypeAlias = "bytes | Iterable[bytes] | AsyncIterable[bytes] | AppBody"
 
 # What RFC 3986 §3.3 lets stand unencoded in a path.
 _PATH_SAFE = "/!$&'()*+,;=:@-._~"
+
+
+# What a request of an inner door inherits from the one around it.
+_FACTS = (
+    "client_ip",
+    "correlation_id",
+    "deadline",
+    "forwarded_host",
+    "forwarded_scheme",
+    "identity",
+    "trusted_peer",
+)
 
 
 class Request:
@@ -64,6 +77,8 @@ class Request:
     """Seconds that an upstream took to its head."""
     upstream_error: UpstreamError | None = None
 
+    _outer: Request | None = None
+    """The request of a door further out, when one stands inside the app of another."""
     # What the onion notes of its own progress: see compose.
     _at: object = None
     _answering: bool = False
@@ -72,6 +87,7 @@ class Request:
     _finish: list[FinishCallback] | None = None
     _body: RequestBody | None = None
     _state: dict[str, Any] | None = None
+    _decisions: list[Decision] | None = None
     _raw_headers: RawHeaders | None = None
     # What the door reads the body from; it forgets it at the end, for it may know the request.
     _receive: Any = None
@@ -156,6 +172,27 @@ class Request:
             self._state = {}
         return self._state
 
+    @property
+    def decisions(self) -> list[Decision]:
+        """What the policies decided so far, in order, each with its reason."""
+        if self._decisions is None:
+            self._decisions = []
+        return self._decisions
+
+    def stand_in(self, outer: object) -> None:
+        """Takes over what the middlewares of an outer door have found out."""
+        if isinstance(outer, Request):
+            self._outer = outer
+            known = vars(outer)
+            vars(self).update({name: known[name] for name in _FACTS if name in known})
+
+    def note_upstream(self, seconds: float | None, error: UpstreamError | None = None) -> None:
+        """What the proxy learnt, for the observers of every door around it."""
+        request: Request | None = self
+        while request is not None:
+            request.upstream_time, request.upstream_error = seconds, error
+            request = request._outer
+
     def on_finish(self, callback: FinishCallback) -> None:
         """Calls back exactly once, last in first out, when the exchange is over.
 
@@ -234,6 +271,11 @@ class Response:
         if self._headers is None:
             self._headers = Headers([(name.lower(), value) for name, value in self._raw])
         return self._headers
+
+    @property
+    def is_untouched(self) -> bool:
+        """Nobody has looked at the fields: they are the sender's own list."""
+        return self._headers is None
 
     @property
     def raw_headers(self) -> Iterable[tuple[bytes, bytes]]:

@@ -126,6 +126,8 @@ class _Request(Request):
         self.http_version = scope.get("http_version", "1.1")
         self._raw_path = scope.get("raw_path")
         self._receive = receive
+        if "gatekit" in scope:
+            self.stand_in(scope["gatekit"])
         scope["gatekit"] = self
 
     def _open_body(self) -> RequestBody:

@@ -74,7 +74,7 @@ class HTTPExchange(Exchange):
                 if self._waiting or not self.finished:
                     await self._app_returned()
             elif not self.left:
-                await self._take(cast("Step", step))
+                await self._take(step)
         except BaseException as error:
             await self._failed(error)
         finally:

@@ -25,6 +25,7 @@ response that is not streamed counts as sent, since Django hands it to the serve
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeAlias, cast, overload
@@ -78,6 +79,7 @@ class DjangoMiddleware:
     def __init__(self, handler: Handler, parts: tuple[object, ...]) -> None:
         self._handler = handler
         self._parts = parts
+        self._threads = threading.local()
 
     @overload
     def __call__(self, get_response: BlockingDjango, /) -> BlockingDjango: ...
@@ -91,12 +93,13 @@ class DjangoMiddleware:
         from gatekit._doors.django_exchange import DjangoExchange
         from gatekit._doors.django_request import DjangoRequest
 
-        handler = self._handler
+        handler, threads = self._handler, self._threads
         if iscoroutinefunction(get_response):  # pyright: ignore[reportDeprecated]
 
             async def middleware(django_request: HttpRequest) -> HttpResponseBase:
                 request = DjangoRequest(django_request, _ASYNC_IO)
-                return await DjangoExchange(request, handler, django_request, get_response).run()
+                exchange = DjangoExchange(request, handler, django_request, get_response, threads)
+                return await exchange.run()
 
             return middleware
 
@@ -104,7 +107,8 @@ class DjangoMiddleware:
 
         def blocking_middleware(django_request: HttpRequest) -> HttpResponseBase:
             request = DjangoRequest(django_request, _BLOCKING_IO)
-            return block(DjangoExchange(request, handler, django_request, get_response).run())
+            exchange = DjangoExchange(request, handler, django_request, get_response, threads)
+            return block(exchange.run())
 
         return blocking_middleware
 
@@ -120,6 +124,7 @@ class DjangoView:
     def __init__(self, handler: Handler, parts: tuple[object, ...]) -> None:
         self._handler = handler
         self._parts = parts
+        self._threads = threading.local()
         self._allowed_to_block = False
         self._coroutine_mark = _coroutine_mark()
         # Django's decorators copy these on to what they wrap around a view.
@@ -151,7 +156,8 @@ class DjangoView:
         request.params = {name: str(value) for name, value in params.items()}
         match = django_request.resolver_match
         request.endpoint = match.route if match is not None else None
-        return await DjangoExchange(request, self._handler, django_request, None).run()
+        exchange = DjangoExchange(request, self._handler, django_request, None, self._threads)
+        return await exchange.run()
 
 
 class _Every(set[str]):

@@ -6,8 +6,9 @@ middlewares have made of ours by then. Under ASGI that happens in a thread; from
 are sent back to the event loop, plain ones too, for they may wake somebody who waits there.
 
 A request that is cancelled after it has passed this door, or whose sending fails, is never closed
-by Django's ASGI handler. Then the end of its task tells: of the handler's own in Django 6; of one
-that the handler has started in Django 5, where it ends by that cancellation or error.
+by Django's ASGI handler. Then the end of what carried it tells. In the async colour that is a task:
+the handler's own in Django 6; in Django 5 one that the handler has started, which ends by that
+cancellation or error. In the blocking colour it is the thread that Django keeps for each request.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import copy_context
 from types import FrameType
 from typing import Any, cast
 
-from asgiref.sync import async_to_sync
+from asgiref.sync import SyncToAsync, async_to_sync
 from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -47,10 +50,12 @@ class DjangoBook(Exchange):
     _closed = False
     _task: asyncio.Task[Any] | None = None
     _task_is_handlers = False
+    _thread: _Thread | None = None
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, threads: threading.local) -> None:
         super().__init__(request)
         self._is_async = request.io.is_async
+        self._threads = threads
 
     def count(self, data: bytes) -> None:
         """A server may stop asking once it has as many bytes as were declared."""
@@ -62,11 +67,6 @@ class DjangoBook(Exchange):
         """In the request's own task, if this stack has one."""
         if self._is_async:
             await self._close_once()
-
-    def stream_failed(self) -> None:
-        """In the thread in which Django collects a blocking stream under ASGI."""
-        if self._is_async:
-            self.close()
 
     def close(self) -> None:
         """Django's way: a second time does nothing, and nothing is raised."""
@@ -98,20 +98,27 @@ class DjangoBook(Exchange):
                 self.close()
 
         django_request.close = close  # type: ignore[method-assign]
-        if self._is_async and self._has_work():
+        if not self._has_work():
+            return
+        if self._is_async:
             self._task = asyncio.current_task()
             if self._task is not None:
                 self._task_is_handlers = _is_handlers_task()
                 self._task.add_done_callback(self._task_done)
+        elif hasattr(django_request, "scope"):
+            self._thread = vars(self._threads).setdefault("thread", _Thread())
+            self._thread.books.add(self)
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled():
-            error = task.exception()
-            if error is None and not self._task_is_handlers:
-                return
+        error = None if task.cancelled() else task.exception()
+        if error is not None or task.cancelled() or self._task_is_handlers:
             self.error = self.error or error
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Nobody will close it any more, and nobody knows how much of it was sent."""
         self.left = self.error is None and not self.finished
-        self._length = None  # nobody knows how much of it was sent
+        self._length = None
         self.close()
 
     def _has_work(self) -> bool:
@@ -135,12 +142,14 @@ class DjangoBook(Exchange):
         self._tally()
         if self._task is not None:
             self._task.remove_done_callback(self._task_done)
+        if self._thread is not None:
+            self._thread.books.discard(self)
         try:
             if self._body is not None:
                 await aclose_body(self._body)
         finally:
             # What Django's request refers to must not refer to it: that is a cycle.
-            self.request._receive = self._body = self._task = None
+            self.request._receive = self._body = self._task = self._thread = None
             await self.close_book()
 
     def _tally(self) -> None:
@@ -150,6 +159,20 @@ class DjangoBook(Exchange):
             self.left = self.error is None
         else:
             self.finished, self.sent = True, self._length or 0
+
+
+class _Thread:
+    """The open books of one thread, which is the last to refer to this."""
+
+    def __init__(self) -> None:
+        self.books: set[DjangoBook] = set()
+        self._loop: asyncio.AbstractEventLoop = SyncToAsync.threadlocal.main_event_loop
+
+    def __del__(self) -> None:
+        for book in self.books:
+            # On a thread that is about to end not even logging can be relied upon.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(book.give_up)
 
 
 def _is_handlers_task() -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias, cast
 
@@ -69,8 +70,9 @@ class DjangoExchange(DjangoBook):
         handler: Handler,
         django_request: HttpRequest,
         get_response: GetResponse | None,
+        threads: threading.local,
     ) -> None:
-        super().__init__(request)
+        super().__init__(request, threads)
         self._onion: Onion = handler(request)  # type: ignore[assignment]
         self._django_request = django_request
         self._get_response = get_response

@@ -24,6 +24,7 @@ from gatekit._doors.wsgi_input import (
     Input,
     content_length,
     environ_headers,
+    pull_from,
     put_body,
     put_headers,
 )
@@ -153,27 +154,22 @@ def body_size(django_request: HttpRequest) -> int:
 
 
 def _pull_from(django_request: HttpRequest) -> Pull | None:
-    attributes = vars(django_request)
+    attributes, meta = vars(django_request), django_request.META
+    if _is_spent(django_request):
+        return _parsed_away
+    source: Any = attributes.get("_stream")
+    left = content_length(meta.get("CONTENT_LENGTH"))
     if "_body" in attributes:
-        source: Any = io.BytesIO(attributes["_body"])
-    else:
-        source = attributes.get("_stream")
+        source, left = io.BytesIO(attributes["_body"]), None
+    elif not isinstance(source, LimitedStream):
+        left = None
+    elif left is None and "wsgi.input" in meta:
+        return pull_from(meta)  # in chunks, which Django itself does not read under WSGI
     if source is None:
         return None
-    spent = _is_spent(django_request)
-    left = (
-        content_length(django_request.META.get("CONTENT_LENGTH"))
-        if isinstance(source, LimitedStream)
-        else None
-    )
 
     async def pull() -> tuple[bytes, bool]:
         nonlocal left
-        if spent:
-            raise MisuseError(
-                "the request's body was read by Django already, and Django keeps no copy of what "
-                "`request.POST` parsed as a form with files or `request.read()` returned"
-            )
         try:
             data: bytes = source.read(_PIECE)
         except OSError as error:
@@ -186,6 +182,13 @@ def _pull_from(django_request: HttpRequest) -> Pull | None:
         return data, left > 0
 
     return pull
+
+
+async def _parsed_away() -> tuple[bytes, bool]:
+    raise MisuseError(
+        "the request's body was read by Django already, and Django keeps no copy of what "
+        "`request.POST` parsed as a form with files or `request.read()` returned"
+    )
 
 
 def _is_spent(django_request: HttpRequest) -> bool:

@@ -46,7 +46,7 @@ class BlockingStream:
                     return data
         except BaseException as error:
             self._book.error = error
-            self._book.stream_failed()
+            self._book.close()
             raise
         self._book.finished = True
         raise StopIteration

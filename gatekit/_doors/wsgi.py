@@ -91,6 +91,8 @@ class _Request(Request):
         self.http_version = environ.get("SERVER_PROTOCOL", "HTTP/1.1").partition("/")[2]
         self._raw_path = _raw_path(environ)
         self._receive = environ
+        if "gatekit.request" in environ:
+            self.stand_in(environ["gatekit.request"])
         environ["gatekit.request"] = self
 
     def _open_body(self) -> RequestBody:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, cast
 
@@ -217,19 +218,22 @@ class WSGIExchange(Exchange):
         return self
 
     def _begin(self, response: Response) -> None:
-        status, names = f"{response.status} {reason(response.status)}", {}
-        headers: list[tuple[str, str]]
-        if self._head is not None:
-            if self._head[0][:3] == str(response.status):
-                status = self._head[0]
-            names = {name.lower(): name for name, _ in self._head[1]}
-        if response.raw_headers is getattr(response, "_raw", None) and self._head is not None:
-            headers = self._head[1]
-        else:
+        status = _status_line(response.status)
+        if self._head is None:
             headers = [
-                (names.get(name, name.title()), value) for name, value in response.headers.items()
+                (_spelled(name), value.decode("latin-1")) for name, value in response.raw_headers
             ]
-        self._length = _declared(headers)
+        else:
+            if self._head[0][:3] == status[:3]:
+                status = self._head[0]
+            headers = self._head[1]
+            if not response.is_untouched:
+                own = {name.lower(): name for name, _ in headers}
+                headers = [
+                    (own.get(name) or name.title(), value)
+                    for name, value in response.headers.items()
+                ]
+        self._length = _declared(response.raw_headers)
         self.head(response.status)
         self._write = self._start_response(status, headers)
 
@@ -343,8 +347,19 @@ def _blocking(chunks: AsyncIterator[bytes]) -> Iterator[bytes]:
             return
 
 
-def _declared(headers: list[tuple[str, str]]) -> int | None:
+def _declared(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
     for name, value in headers:
-        if name.lower() == "content-length" and value.isdecimal():
+        if len(name) == 14 and name.lower() == b"content-length" and value.isdigit():
             return int(value)
     return None
+
+
+@lru_cache(1024)
+def _spelled(name: bytes) -> str:
+    """A field name as people write it; the case means nothing (RFC 9110 §5.1)."""
+    return name.decode("latin-1").title()
+
+
+@lru_cache(256)
+def _status_line(status: int) -> str:
+    return f"{status} {reason(status)}"

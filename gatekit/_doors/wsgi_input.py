@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gatekit._core.body import Pull, RequestBody
@@ -15,20 +16,16 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import InputStream
 
 _PIECE = 65_536
+_UNPREFIXED = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
 
 
 def environ_headers(environ: Environ) -> RawHeaders:
     """The request's fields; CGI's way of naming them has folded case and underscores already."""
-    raw: RawHeaders = []
-    for key, value in environ.items():
-        if key.startswith("HTTP_"):
-            name = key[5:]
-        elif key in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
-            name = key
-        else:
-            continue
-        raw.append((name.replace("_", "-").lower().encode("latin-1"), value.encode("latin-1")))
-    return raw
+    return [
+        (_name(key), value.encode("latin-1"))
+        for key, value in environ.items()
+        if key[:5] == "HTTP_" or (key in _UNPREFIXED and value)
+    ]
 
 
 def put_headers(environ: Environ, raw: Iterable[tuple[bytes, bytes]]) -> None:
@@ -39,11 +36,16 @@ def put_headers(environ: Environ, raw: Iterable[tuple[bytes, bytes]]) -> None:
     environ.pop("CONTENT_LENGTH", None)
     for name, value in raw:
         key = name.decode("latin-1").upper().replace("-", "_")
-        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if key not in _UNPREFIXED:
             key = f"HTTP_{key}"
         text = value.decode("latin-1")
         joint = "; " if key == "HTTP_COOKIE" else ", "
         environ[key] = f"{environ[key]}{joint}{text}" if key in environ else text
+
+
+@lru_cache(1024)
+def _name(key: str) -> bytes:
+    return key.removeprefix("HTTP_").replace("_", "-").lower().encode("latin-1")
 
 
 def content_length(declared: str | None) -> int | None:

@@ -52,11 +52,11 @@ class LoopPool:
         reused = connection.served > 0
         try:
             return await connection.exchange(request, head, persistent, timeouts, limit)
-        except UpstreamError as error:
+        except UpstreamError:
             # 4. An idle connection may be closed by the upstream just as it is used again (RFC 9112
             #    §9.3.1); what is idempotent and can be said again is, once, on a new one.
             if not (reused and connection.stale and is_replayable(request)):
-                raise error from None
+                raise
         connection = await self._connection(timeouts, limit, fresh=True)
         return await connection.exchange(request, head, persistent, timeouts, limit)
 
@@ -106,7 +106,7 @@ class LoopPool:
         try:
             if await waiter.future:
                 return waiter.connection
-        except asyncio.CancelledError:
+        except BaseException:
             if not self.places.leave(waiter):
                 self._return(waiter.connection)
             raise

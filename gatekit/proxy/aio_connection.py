@@ -6,9 +6,8 @@ An exchange costs one future and no task; only the stream of a request's body ha
 ended before `exchange` returns. A response that has come whole gives its connection back inside
 `data_received`, before the task that waits for it even wakes.
 
-There is one timer at most, and it is lazy: an exchange only writes down when it is `_due`. The
-timer of an earlier one rings, finds a later moment written there, and sleeps on. So thousands of
-exchanges share one `call_later`.
+Whatever ends a connection ends in `shut`, and a place is given back by exactly one of `_finish` and
+`_discard`: after a failure `_waiter` and `_stream` are gone, so that no second one can be.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from typing import TypeAlias, cast
 
 from gatekit.errors import Stage, UpstreamError
 from gatekit.proxy.aio_body import BodyReader, Stream, TunnelEnd
+from gatekit.proxy.aio_timer import LazyTimer
 from gatekit.proxy.aio_upload import Upload
 from gatekit.proxy.exchange import AsyncBody, Timeouts, UpstreamRequest, UpstreamResponse
 from gatekit.proxy.http1 import ResponseReader
@@ -38,18 +38,14 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_alarm",
-        "_alarm_at",
-        "_due",
         "_first_byte",
         "_held",
         "_idle",
-        "_limit",
         "_loop",
         "_places",
         "_reader",
-        "_stage",
         "_stream",
+        "_timer",
         "_transport",
         "_upload",
         "_waiter",
@@ -71,9 +67,7 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[Response] | None = None
         self._stream: Stream | None = None
         self._writable: asyncio.Future[None] | None = None
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = self._due = self._limit = NEVER
-        self._stage: Stage = "total_timeout"
+        self._timer = LazyTimer(loop, self._ring)
         self._first_byte: float | None = None
         self._idle: float | None = None
         self._upload: Upload | None = None
@@ -93,7 +87,7 @@ class Connection(asyncio.Protocol):
     ) -> Response:
         """Write `request` and wait for the head of its answer."""
         self.served += 1
-        self._limit = limit
+        self._timer.limit = limit
         self._first_byte = timeouts.first_byte
         self._idle = timeouts.idle
         self._reader.begin(
@@ -114,7 +108,7 @@ class Connection(asyncio.Protocol):
                 self._transport.write(head + body)
             else:
                 return await self._stream_up(waiter, head, slices(body), len(body))
-            self._expect(self._first_byte, "first_byte_timeout")
+            self._timer.expect(self._first_byte, "first_byte_timeout")
             return await waiter
         except BaseException:
             self._abandon(waiter)
@@ -128,16 +122,20 @@ class Connection(asyncio.Protocol):
         length: int | None,
     ) -> Response:
         self._upload = Upload(self, stream, length)
-        self._expect(None, "total_timeout")
+        self._timer.expect(None, "total_timeout")
         self._transport.write(head)
         task = self._loop.create_task(self._upload.run())
         try:
-            return await waiter
-        finally:
-            if not task.done():
-                task.cancel()
-                # The stream's owner may use it again only when nobody else runs it.
-                await asyncio.wait((task,))
+            response = await waiter
+        except GeneratorExit:
+            # The loop is gone, and nobody can wait any more.
+            task.cancel()
+            raise
+        except BaseException:
+            await _end(task)
+            raise
+        await _end(task)
+        return response
 
     async def put(self, data: bytes | memoryview) -> bool:
         """Write a piece of the body, and wait until the next one can be written."""
@@ -148,10 +146,10 @@ class Connection(asyncio.Protocol):
             # A stream that never waits would keep the loop from seeing an early answer.
             await asyncio.sleep(0)
         else:
-            self._expect(self._idle, "idle_timeout")
+            self._timer.expect(self._idle, "idle_timeout")
             await self._writable
             if self._upload is not None:
-                self._expect(None, "total_timeout")
+                self._timer.expect(None, "total_timeout")
         return self._upload is not None
 
     def uploaded(self, error: Exception | None) -> None:
@@ -161,7 +159,7 @@ class Connection(asyncio.Protocol):
                 self._fail(error)
             else:
                 self._upload = None
-                self._expect(self._first_byte, "first_byte_timeout")
+                self._timer.expect(self._first_byte, "first_byte_timeout")
 
     def _abandon(self, waiter: asyncio.Future[Response]) -> None:
         """The exchange has raised or was cancelled: leave nothing of it behind."""
@@ -202,7 +200,7 @@ class Connection(asyncio.Protocol):
         elif reader.head_complete:
             self._answer()
         elif reader.between_heads and self._upload is None:
-            self._expect(self._first_byte, "first_byte_timeout")
+            self._timer.expect(self._first_byte, "first_byte_timeout")
 
     def eof_received(self) -> None:
         stream = self._stream
@@ -272,7 +270,8 @@ class Connection(asyncio.Protocol):
 
     def _switch(self) -> TunnelEnd:
         # The limits of an exchange end with it; the owner of a tunnel has others.
-        self._limit = self._due = NEVER
+        self._timer.limit = NEVER
+        self._timer.rest()
         self._idle = None
         self._stream = stream = Stream(self, self._loop)
         leftover = self._reader.leftover
@@ -282,7 +281,7 @@ class Connection(asyncio.Protocol):
 
     def _pass_on(self, stream: Stream) -> None:
         """Give the reader of the body what has come of it."""
-        self._expect(None, "total_timeout")
+        self._timer.expect(None, "total_timeout")
         chunks = self._reader.take()
         if self._reader.complete:
             self._stream = None
@@ -298,7 +297,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         """The response has come whole."""
-        self._due = NEVER
+        self._timer.rest()
         if self._reader.persistent and self._is_quiet():
             self._places.release(self, monotonic())
         else:
@@ -317,7 +316,7 @@ class Connection(asyncio.Protocol):
 
     def expect_body(self, stream: Stream) -> None:
         if self._stream is stream:
-            self._expect(self._idle, "idle_timeout")
+            self._timer.expect(self._idle, "idle_timeout")
 
     def abandon_body(self, stream: Stream) -> None:
         if self._stream is stream:
@@ -339,9 +338,7 @@ class Connection(asyncio.Protocol):
         self.closed = True
         self._upload = None
         self._reader.close()
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        self._timer.cancel()
         self.resume_writing()
         self._transport.abort()
 
@@ -374,36 +371,12 @@ class Connection(asyncio.Protocol):
         elif waiter is not None and not waiter.done():
             waiter.set_exception(error)
 
-    # The timer.
+    def _ring(self, stage: Stage) -> None:
+        self._fail(UpstreamError(stage, "the upstream was silent for too long"))
 
-    def _expect(self, seconds: float | None, stage: Stage) -> None:
-        """From now on the upstream has `seconds`; None leaves only the limit of the exchange."""
-        due = self._limit
-        if seconds is None:
-            stage = "total_timeout"
-        else:
-            at = monotonic() + seconds
-            if at < due:
-                due = at
-            else:
-                stage = "total_timeout"
-        self._due = due
-        self._stage = stage
-        if due < self._alarm_at and not self.closed:
-            self._set_alarm(due)
 
-    def _set_alarm(self, at: float) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_at = at
-        self._alarm = self._loop.call_later(max(at - monotonic(), 0.0), self._ring)
-
-    def _ring(self) -> None:
-        self._alarm = None
-        self._alarm_at = NEVER
-        # The clock of a loop is as coarse as a millisecond.
-        if self._due <= monotonic() + 0.001:
-            self._due = NEVER
-            self._fail(UpstreamError(self._stage, "the upstream was silent for too long"))
-        elif self._due != NEVER:
-            self._set_alarm(self._due)
+async def _end(task: asyncio.Task[None]) -> None:
+    """Wait for its end: the owner of a stream may use it again when nobody else runs it."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait((task,))

@@ -9,7 +9,6 @@ early and silently when the sink wants no more; whatever else goes wrong goes to
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, Iterable
 from typing import Protocol
 
@@ -54,12 +53,13 @@ class Upload:
         try:
             if not await self._send():
                 return
-        except asyncio.CancelledError:
-            # Either the exchange is over, and the sink knows, or the stream cancelled itself.
-            self._sink.uploaded(UpstreamError("body_client", "the body was cancelled"))
-            raise
         except Exception as failure:
             error = failure
+        except BaseException as end:
+            # Either the exchange is over, and the sink knows, or the stream cancelled itself.
+            detail = f"the body was ended by {type(end).__name__}"
+            self._sink.uploaded(UpstreamError("body_client", detail))
+            raise
         self._sink.uploaded(error)
 
     async def _send(self) -> bool:

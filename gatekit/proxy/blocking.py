@@ -57,11 +57,11 @@ class ThreadPool:
         reused = connection.served > 0
         try:
             return connection.exchange(request, head, persistent, timeouts, limit)
-        except UpstreamError as error:
+        except UpstreamError:
             # 4. An idle connection may be closed by the upstream just as it is used again (RFC 9112
             #    §9.3.1); what is idempotent and can be said again is, once, on a new one.
             if not (reused and connection.stale and is_replayable(request)):
-                raise error from None
+                raise
         connection = self._connection(timeouts, limit, fresh=True)
         return connection.exchange(request, head, persistent, timeouts, limit)
 

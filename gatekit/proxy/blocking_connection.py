@@ -30,6 +30,7 @@ from gatekit.proxy.settings import NEVER, SMALL_BODY, slices
 _READ_SIZE: Final = 64 * 1024
 _READABLE: Final = select.POLLIN
 _BOTH: Final = select.POLLIN | select.POLLOUT
+_LONGEST_POLL: Final = 2**31 - 1
 _LOST: Final = frozenset({"closed", "reset", "send"})
 
 Response: TypeAlias = UpstreamResponse[Body]
@@ -308,4 +309,6 @@ class Connection:
 
 def milliseconds(due: float) -> int | None:
     """The time until `due` as `poll` takes it; rounded up, so that no wait ends before it."""
-    return None if due == NEVER else max(ceil((due - monotonic()) * 1000), 0)
+    if due == NEVER:
+        return None
+    return min(max(ceil((due - monotonic()) * 1000), 0), _LONGEST_POLL)

@@ -12,15 +12,17 @@ in the list that contradicts it. `Host` is the origin's authority where the list
 ## Bodies
 
 A request's body is `None` (no body and no framing field), `bytes`, or a pair of a stream and its
-length; a stream of unknown length, `None`, travels in chunks. A response's body is `bytes` where
-all of it came with the head: its connection serves the next request already. Else it is a stream,
-which must be read to its end or closed: one that is dropped costs its connection.
+length; a stream of unknown length, `None`, travels in chunks. It stays its owner's, to close it
+too. A response's body is `bytes` where all of it came with the head: its connection serves the next
+request already. Else it is a stream, which must be read to its end or closed: one that is dropped
+costs its connection.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from gatekit.errors import check
@@ -161,6 +163,6 @@ class Tunnel(Body, Protocol):
 
 
 def _wrong(seconds: float | None) -> str | None:
-    if seconds is None or seconds > 0:
+    if seconds is None or 0 < seconds < inf:
         return None
     return f"{seconds!r} is not a number of seconds above 0, nor None for no limit"

@@ -55,7 +55,7 @@ FAILURES: dict[Stage, Failure] = {
 def failed(request: Request, error: UpstreamError, name: str) -> Response:
     """The answer for a failed upstream. The error itself stays on the request, for the log."""
     failure = FAILURES[error.stage]
-    request.upstream_error = error
+    request.note_upstream(None, error)
     headers = {"proxy-status": f"{name}; error={failure.proxy_error}"}
     if failure.status == 503:
         headers["retry-after"] = "1"

@@ -167,7 +167,7 @@ class Proxy:
             return failed(request, error, self._name)
         except InvalidMessage as error:
             return problem(400, f"The request cannot be forwarded: {error}.")
-        request.upstream_time = request.io.now() - started
+        request.note_upstream(request.io.now() - started)
 
         # 6. The answer, its body still on its way.
         head = self._response_fields(request, answer.headers, prefix, host)

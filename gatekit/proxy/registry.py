@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
-from functools import partial
 from threading import Lock
-from typing import NamedTuple, Protocol, TypeVar
+from time import monotonic
+from typing import Generic, NamedTuple, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from gatekit.proxy.aio import LoopPool
@@ -50,32 +49,26 @@ class Registry:
         pools = process.loops.get(loop)
         if pools is None:
             pools = process.begin_loop(loop)
-        pool = pools.get(origin.key)
-        if pool is None:
-            _forget_unused(pools)
-            sweep = partial(_expire, pools)
-            pool = pools[origin.key] = LoopPool(origin, self._settings, sweep)
-        return pool
+        pool = pools.by_key.get(origin.key)
+        return pool or pools.add(origin.key, LoopPool(origin, self._settings, pools.sweep))
 
     def of_threads(self, origin: Origin) -> ThreadPool:
         process = self._processes.get(os.getpid()) or self._begin_process()
-        pool = process.threads.get(origin.key)
-        if pool is None:
-            with process.lock:
-                pools = process.threads
-                _forget_unused(pools)
-                sweep = partial(_expire, pools)
-                pool = pools.setdefault(origin.key, ThreadPool(origin, self._settings, sweep))
-        return pool
+        pools = process.threads
+        pool = pools.by_key.get(origin.key)
+        return pool or pools.add(origin.key, ThreadPool(origin, self._settings, pools.sweep))
 
     def usage(self, origin: Origin) -> Usage:
         process = self._processes.get(os.getpid())
         if process is None:
             return Usage(0, 0, 0)
-        found = [pools.get(origin.key) for pools in process.loops.values()]
-        places: list[_Places] = [pool.places for pool in found if pool is not None]
-        if origin.key in process.threads:
-            places.append(process.threads[origin.key].places)
+        places: list[_Places] = [
+            pools.by_key[origin.key].places
+            for pools in process.loops.values()
+            if origin.key in pools.by_key
+        ]
+        if origin.key in process.threads.by_key:
+            places.append(process.threads.by_key[origin.key].places)
         return Usage(
             sum(place.in_use for place in places),
             sum(place.idle for place in places),
@@ -87,21 +80,18 @@ class Registry:
         process = self._processes.get(os.getpid())
         if process is None:
             return
-        with process.lock:
-            threads, process.threads = process.threads, {}
-            loops = list(process.loops.items())
-            process.loops.clear()
-        for pool in threads.values():
-            pool.close()
-        for loop, pools in loops:
+        threads, process.threads = process.threads, _Pools(self._settings.idle_ttl)
+        threads.close()
+        for loop, pools in process.end_loops():
             # RuntimeError: the loop is closed, and what it had is closed with it.
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(_close, pools)
+                loop.call_soon_threadsafe(pools.close)
 
     async def aclose(self) -> None:
         process = self._processes.get(os.getpid())
         if process is not None:
-            for pool in process.loops.pop(asyncio.get_running_loop(), {}).values():
+            pools = process.loops.pop(asyncio.get_running_loop(), None)
+            for pool in [] if pools is None else pools.by_key.values():
                 await pool.aclose()
         self.close()
 
@@ -111,36 +101,73 @@ class Registry:
         No lock: it might have been held at the moment of the fork. `setdefault` is atomic.
         """
         for inherited in list(self._processes.values()):
-            for pool in inherited.threads.values():
+            for pool in inherited.threads.by_key.values():
                 pool.disown()
-        return self._processes.setdefault(os.getpid(), _Process())
+        return self._processes.setdefault(os.getpid(), _Process(self._settings.idle_ttl))
+
+
+class _Pools(Generic[PoolT]):
+    """The pools of one loop, or of the threads of one process, by the key of their origin."""
+
+    __slots__ = ("_interval", "_lock", "_next_sweep", "by_key")
+
+    def __init__(self, idle_ttl: float) -> None:
+        self.by_key: dict[str, PoolT] = {}
+        self._lock = Lock()
+        # Closing the old is worth a look at every pool once a second, not for every connection.
+        self._interval = min(idle_ttl, 1.0)
+        self._next_sweep = 0.0
+
+    def add(self, key: str, pool: PoolT) -> PoolT:
+        """Keep it, unless another thread was faster; forget those of origins that are gone."""
+        with self._lock:
+            for other, unused in list(self.by_key.items()):
+                if unused.is_unused:
+                    del self.by_key[other]
+                    # Who has just looked it up may use it, but will leave no connection behind.
+                    unused.close()
+            return self.by_key.setdefault(key, pool)
+
+    def sweep(self) -> None:
+        """Close what has been idle for too long."""
+        now = monotonic()
+        if now >= self._next_sweep:
+            self._next_sweep = now + self._interval
+            for pool in list(self.by_key.values()):
+                pool.expire()
+
+    def close(self) -> None:
+        for pool in list(self.by_key.values()):
+            pool.close()
 
 
 class _Process:
     """The pools of one process."""
 
-    __slots__ = ("lock", "loops", "threads")
+    __slots__ = ("_idle_ttl", "_lock", "loops", "threads")
 
-    def __init__(self) -> None:
-        self.lock = Lock()
-        self.threads: dict[str, ThreadPool] = {}
-        self.loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, LoopPool]] = (
+    def __init__(self, idle_ttl: float) -> None:
+        self._idle_ttl = idle_ttl
+        self._lock = Lock()
+        self.threads: _Pools[ThreadPool] = _Pools(idle_ttl)
+        self.loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pools[LoopPool]] = (
             WeakKeyDictionary()
         )
 
-    def begin_loop(self, loop: asyncio.AbstractEventLoop) -> dict[str, LoopPool]:
+    def begin_loop(self, loop: asyncio.AbstractEventLoop) -> _Pools[LoopPool]:
         """The pools of `loop`; those of loops that are closed go, with what is left of them."""
-        with self.lock:
+        with self._lock:
             for other in list(self.loops):
                 if other.is_closed():
                     del self.loops[other]
-            return self.loops.setdefault(loop, {})
+            return self.loops.setdefault(loop, _Pools(self._idle_ttl))
 
-
-class _Pool(Protocol):
-    def expire(self) -> None: ...
-
-    def close(self) -> None: ...
+    def end_loops(self) -> list[tuple[asyncio.AbstractEventLoop, _Pools[LoopPool]]]:
+        """All that were begun, which are forgotten."""
+        with self._lock:
+            ended = list(self.loops.items())
+            self.loops.clear()
+        return ended
 
 
 class _Places(Protocol):
@@ -152,22 +179,3 @@ class _Places(Protocol):
 
     @property
     def pending(self) -> int: ...
-
-
-def _expire(pools: Mapping[str, _Pool]) -> None:
-    for pool in list(pools.values()):
-        pool.expire()
-
-
-def _close(pools: Mapping[str, _Pool]) -> None:
-    for pool in list(pools.values()):
-        pool.close()
-
-
-def _forget_unused(pools: MutableMapping[str, PoolT]) -> None:
-    """Drop what was left of origins that nobody asks any more."""
-    for key, pool in list(pools.items()):
-        if pool.is_unused:
-            del pools[key]
-            # Who has just looked it up may use it, but will leave no connection behind.
-            pool.close()

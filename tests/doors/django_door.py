@@ -9,7 +9,7 @@ from typing import Any
 from django.http import HttpRequest, StreamingHttpResponse
 from django.urls import path
 
-from gatekit._doors.django import django_middleware
+from gatekit import django_middleware
 from gatekit.testing import Answer, call_asgi, call_wsgi
 from gatekit.typing import Middleware
 from tests.django_site import site

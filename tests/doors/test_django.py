@@ -14,8 +14,16 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpRe
 from django.test import AsyncClient, Client
 from django.urls import path
 
-from gatekit import ConfigurationError, Request, Response, asgi, when, wsgi
-from gatekit._doors.django import django_middleware, django_view
+from gatekit import (
+    ConfigurationError,
+    Request,
+    Response,
+    asgi,
+    django_middleware,
+    django_view,
+    when,
+    wsgi,
+)
 from gatekit.testing import call_asgi, call_wsgi
 from gatekit.typing import Handler, Middleware
 from tests.django_site import hello, site, stamp

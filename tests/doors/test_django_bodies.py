@@ -12,8 +12,7 @@ import pytest
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 
-from gatekit import BodyTooLarge, MisuseError, Request, Response
-from gatekit._doors.django import django_middleware
+from gatekit import BodyTooLarge, MisuseError, Request, Response, django_middleware, django_view
 from gatekit.typing import Handler, Middleware
 from tests.django_site import site
 from tests.doors.messages import Server, http_scope
@@ -180,6 +179,25 @@ def test_a_large_body_is_refused_before_the_view(colour: str) -> None:
 
     with site(django_middleware(reads(limit=3)), urls=[path("", view)]) as django:
         assert django.call(colour, "POST", body=b"four").status == 413
+
+
+def test_chunks_are_read_where_the_server_ends_them() -> None:
+    """Django under WSGI reads no body without a length; a handler of gatekit's does, or refuses."""
+
+    async def handler(request: Request) -> Response:
+        return Response(200, None, await request.body.read())
+
+    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/", "HTTP_TRANSFER_ENCODING": "chunked"}
+    environ |= {"wsgi.url_scheme": "http", "SERVER_NAME": "a", "SERVER_PORT": "80"}
+    answers: list[Any] = []
+    start: Any = lambda status, headers: answers.append(status)  # noqa: E731
+    with site(urls=[path("", django_view(handler))]) as django:
+        for more in ({"wsgi.input_terminated": True}, {}):
+            fields = environ | {"wsgi.input": io.BytesIO(b"in chunks")} | more
+            response: Any = django.wsgi()(fields, start)
+            answers.append(b"".join(response))
+            response.close()
+    assert answers[:3] == ["200 OK", b"in chunks", "411 Length Required"]
 
 
 def test_changed_fields_are_read_anew(colour: str) -> None:

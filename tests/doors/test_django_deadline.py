@@ -10,8 +10,7 @@ import pytest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 
-from gatekit import Request, Response
-from gatekit._doors.django import django_middleware
+from gatekit import Request, Response, django_middleware
 from gatekit.typing import Handler, Middleware
 from tests.django_site import site
 from tests.doors.test_django_finish import AsyncBody, Body, Watch

@@ -12,12 +12,12 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from asgiref.sync import SyncToAsync
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, StreamingHttpResponse
 from django.test import AsyncClient
 from django.urls import path
 
-from gatekit import Outcome, Request, Response
-from gatekit._doors.django import django_middleware, django_view
+from gatekit import Outcome, Request, Response, django_middleware, django_view
 from gatekit.typing import ASGIApp, Handler
 from tests.django_site import Site, hello, site
 from tests.doors.messages import Server, http_scope
@@ -283,6 +283,39 @@ def test_a_task_that_only_fetches_the_response_does_not_end_it() -> None:
     with site(elsewhere, urls=[path("", django_view(handler, watch))]) as django:
         assert django.call("async").body == b"onetwo"
     assert (watch.ends, body.closed) == ([("complete", 200, 6)], 1)
+
+
+def test_a_client_that_leaves_a_blocking_view_behind() -> None:
+    """The view goes on in its thread, for nobody: the end of that thread ends the exchange."""
+    watch, entered, told = Watch(), asyncio.Event(), asyncio.Event()
+    may_return = threading.Event()
+
+    async def tells(request: Request, call_next: Handler) -> Response:
+        request.on_finish(lambda outcome: told.set())
+        return await call_next(request)
+
+    def blocks(get_response: Any) -> Any:
+        def middleware(request: HttpRequest) -> HttpResponse:
+            SyncToAsync.threadlocal.main_event_loop.call_soon_threadsafe(entered.set)
+            assert may_return.wait(10)
+            return HttpResponse(b"late")
+
+        return middleware
+
+    class Signals(Visitor):
+        async def receive(self) -> Any:
+            message = await super().receive()
+            if message["type"] == "http.disconnect":
+                may_return.set()
+            return message
+
+    async def main(app: ASGIApp) -> None:
+        await Signals().leave_after(entered, app)
+        await told.wait()
+
+    with site(django_middleware(tells, watch), blocks, urls=[path("", hello)]) as django:
+        asyncio.run(main(django.asgi()))
+    assert watch.ends == [("abandoned", 200, 0)]
 
 
 def test_a_response_that_django_swaps_further_out_ends_all_the_same(colour: str) -> None:

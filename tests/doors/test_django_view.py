@@ -14,8 +14,16 @@ from django.test import Client, RequestFactory
 from django.urls import path, re_path
 from django.views.decorators.cache import never_cache
 
-from gatekit import BodyTooLarge, ConfigurationError, Rejected, Request, Response, when
-from gatekit._doors.django import django_middleware, django_view
+from gatekit import (
+    BodyTooLarge,
+    ConfigurationError,
+    Rejected,
+    Request,
+    Response,
+    django_middleware,
+    django_view,
+    when,
+)
 from gatekit.typing import Handler
 from tests.django_site import echo, site, stamp
 from tests.net import request as send

@@ -11,6 +11,7 @@ import uvloop
 
 from gatekit.proxy.transport import HTTPTransport
 from tests.proxy.clients import COLOURS, Client, make_client
+from tests.proxy.handlers import Send, through_asgi, through_wsgi
 from tests.proxy.loops import Run
 
 
@@ -42,3 +43,8 @@ def run(request: pytest.FixtureRequest) -> Run:
             runner.run(coroutine)
 
     return run
+
+
+@pytest.fixture(params=[through_asgi, through_wsgi], ids=["asgi", "wsgi"])
+def send(request: pytest.FixtureRequest) -> Send:
+    return request.param  # type: ignore[no-any-return]

@@ -2,54 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from gatekit import (
     ClientIP,
-    ConfigurationError,
     Headers,
     PathRules,
     Proxy,
     Request,
     Response,
-    Timeouts,
-    UpstreamError,
-    asgi_app,
-    wsgi_app,
 )
-from gatekit.testing import Answer, FunctionTransport, call_asgi, call_wsgi, upstream
-from gatekit.typing import Handler, Middleware
-
-Send = Callable[..., Answer]
-
-
-def through_asgi(proxy: Proxy, *middlewares: Middleware, mount: str = "", **call: Any) -> Answer:
-    return asyncio.run(call_asgi(asgi_app(proxy, *middlewares), root_path=mount, **call))
-
-
-def through_wsgi(proxy: Proxy, *middlewares: Middleware, mount: str = "", **call: Any) -> Answer:
-    return call_wsgi(wsgi_app(proxy, *middlewares), script_name=mount, **call)
-
-
-@pytest.fixture(params=[through_asgi, through_wsgi], ids=["asgi", "wsgi"])
-def send(request: pytest.FixtureRequest) -> Send:
-    return request.param  # type: ignore[no-any-return]
-
-
-def echo(**headers: str) -> FunctionTransport:
-    return upstream(lambda sent: Response.text(sent.target, headers=headers))
-
-
-def failing(error: Exception) -> FunctionTransport:
-    def fail(sent: Any) -> Response:
-        raise error
-
-    return upstream(fail)
+from gatekit.testing import upstream
+from gatekit.typing import Handler
+from tests.proxy.handlers import Send, echo, through_asgi, through_wsgi
 
 
 @pytest.mark.parametrize(
@@ -128,14 +93,6 @@ def test_connection_cannot_remove_what_a_middleware_set(send: Send) -> None:
     assert transport.requests[0].headers.getlist("x-user") == ["ada"]
 
 
-def test_several_set_cookie_stay_several(send: Send) -> None:
-    """Field lists cross as lists, in order."""
-    cookies = [("set-cookie", "a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT"), ("set-cookie", "b=2")]
-    transport = upstream(lambda sent: Response(200, cookies))
-    answer = send(Proxy("http://users", transport=transport))
-    assert answer.headers.getlist("set-cookie") == [value for _, value in cookies]
-
-
 def test_what_the_client_claims_is_dropped(send: Send) -> None:
     """`X-Forwarded-*`, `Forwarded` and `X-Real-IP` are set anew for an untrusted peer."""
     transport = echo()
@@ -204,66 +161,6 @@ def test_via_is_added(send: Send) -> None:
     assert answer.headers.getlist("via") == ["1.1 nearer", "1.1 edge"]
 
 
-@pytest.mark.parametrize(
-    ("location", "expected"),
-    [
-        ("http://users:8001/v2/login?next=%2F#top", "/api/login?next=%2F#top"),
-        ("/v2/login", "/api/login"),
-        ("/v2", "/api"),
-        ("http://testserver/v2/login", "http://testserver/v2/login"),
-        ("/elsewhere", "/elsewhere"),
-        ("login", "login"),
-        ("https://id.example/v2/login", "https://id.example/v2/login"),
-        ("http://users:8001.evil/v2/x", "http://users:8001.evil/v2/x"),
-        ("//users:8001/v2/login", "/api/login"),
-        ("http://users:8001/v2//evil.example/", "/api//evil.example/"),
-        ("mailto:ada@example.org", "mailto:ada@example.org"),
-        ("http://[broken/", "http://[broken/"),
-    ],
-)
-def test_location_is_rewritten(send: Send, location: str, expected: str) -> None:
-    """What points to the upstream points to the gateway; what points elsewhere stays."""
-    transport = upstream(lambda sent: Response(302, {"location": location}))
-    proxy = Proxy("http://users:8001/v2", transport=transport, strip_prefix="/api")
-    assert send(proxy, target="/api/x").headers["location"] == expected
-
-
-def test_a_rewritten_location_is_never_a_host(send: Send) -> None:
-    """A path of two slashes at the front would be read as another host."""
-    transport = upstream(
-        lambda sent: Response(302, {"location": "http://users:8001//evil.example/"})
-    )
-    answer = send(Proxy("http://users:8001", transport=transport))
-    assert answer.headers["location"] == "/.//evil.example/"
-
-
-def test_content_location_and_refresh_are_rewritten(send: Send) -> None:
-    """The other fields that carry a URL."""
-    fields = {"content-location": "/v2/doc", "refresh": "5; url=http://users:8001/v2/next"}
-    transport = upstream(lambda sent: Response(200, fields))
-    proxy = Proxy("http://users:8001/v2", transport=transport, strip_prefix="/api")
-    answer = send(proxy, target="/api/x")
-    assert answer.headers["content-location"] == "/api/doc"
-    assert answer.headers["refresh"] == "5; url=/api/next"
-
-
-@pytest.mark.parametrize(
-    ("cookie", "expected"),
-    [
-        ("a=1; Domain=users; Path=/v2/x; HttpOnly", "a=1; Path=/api/x; HttpOnly"),
-        ("a=1; path=/v2", "a=1; Path=/api"),
-        ("a=1; Path=/other", "a=1; Path=/other"),
-        ("a=1; Domain=.example.org", "a=1; Domain=.example.org"),
-        ("a=path=/v2; Secure", "a=path=/v2; Secure"),
-    ],
-)
-def test_cookies_are_rewritten(send: Send, cookie: str, expected: str) -> None:
-    """`Domain` of the upstream goes, `Path` is mapped, the value is not touched."""
-    transport = upstream(lambda sent: Response(200, {"set-cookie": cookie}))
-    proxy = Proxy("http://users:8001/v2", transport=transport, strip_prefix="/api")
-    assert send(proxy, target="/api/x").headers["set-cookie"] == expected
-
-
 def test_a_body_is_sent_on(send: Send) -> None:
     """With its length, or none where the client sent none."""
     transport = echo()
@@ -327,52 +224,6 @@ def test_methods_that_no_proxy_forwards(send: Send, method: str) -> None:
     assert "allow" in answer.headers
 
 
-@pytest.mark.parametrize(
-    ("stage", "status", "proxy_error"),
-    [
-        ("dns", 502, "dns_error"),
-        ("connect", 502, "connection_refused"),
-        ("tls", 502, "tls_protocol_error"),
-        ("connect_timeout", 504, "connection_timeout"),
-        ("first_byte_timeout", 504, "http_response_timeout"),
-        ("idle_timeout", 504, "connection_read_timeout"),
-        ("total_timeout", 504, "http_response_timeout"),
-        ("pool_full", 503, "connection_limit_reached"),
-        ("pool_timeout", 503, "connection_limit_reached"),
-        ("send", 502, "connection_terminated"),
-        ("reset", 502, "connection_terminated"),
-        ("closed", 502, "http_response_incomplete"),
-        ("protocol", 502, "http_protocol_error"),
-        ("body_client", 400, "http_request_error"),
-    ],
-)
-def test_a_failure_has_a_name(send: Send, stage: Any, status: int, proxy_error: str) -> None:
-    """Status, problem and `Proxy-Status` (RFC 9209) say who and when, and no address."""
-    seen: list[Any] = []
-
-    async def look(request: Request, call_next: Handler) -> Response:
-        response = await call_next(request)
-        seen.append(request.upstream_error)
-        return response
-
-    error = UpstreamError(stage, "10.0.0.7:8001 said no")
-    answer = send(Proxy("http://users", transport=failing(error)), look)
-    assert answer.status == status
-    assert answer.headers["proxy-status"] == f"gatekit; error={proxy_error}"
-    assert ("retry-after" in answer.headers) is (status == 503)
-    problem = json.loads(answer.body)
-    assert problem["status"] == status and problem["type"].startswith("urn:gatekit:")
-    assert b"10.0.0.7" not in answer.body
-    assert seen == [error]
-
-
-def test_a_head_answer_keeps_its_length(send: Send) -> None:
-    """HEAD and 304 tell the length of a body that does not come."""
-    transport = upstream(lambda sent: Response(200, {"content-length": "1234"}))
-    answer = send(Proxy("http://users", transport=transport), method="HEAD")
-    assert (answer.headers["content-length"], answer.body) == ("1234", b"")
-
-
 def test_a_field_with_an_underscore(send: Send) -> None:
     """Dropped by default, for CGI cannot tell `X_User` from `X-User`; or refused, or let through."""
     if send is through_wsgi:
@@ -383,34 +234,3 @@ def test_a_field_with_an_underscore(send: Send) -> None:
         assert send(proxy, headers={"x_user": "root"}).status == expected
         names = [name for sent in transport.requests for name in sent.headers]
         assert ("x_user" in names) is (option == "allow")
-
-
-@pytest.mark.parametrize(
-    ("wrong", "name"),
-    [
-        ({"upstream": "users:8001"}, "upstream"),
-        ({"upstream": "ftp://users"}, "upstream"),
-        ({"upstream": "http://u:p@users"}, "upstream"),
-        ({"upstream": "http://users?x=1"}, "upstream"),
-        ({"strip_prefix": "api"}, "strip_prefix"),
-        ({"strip_prefix": "/api/"}, "strip_prefix"),
-        ({"host": "a b"}, "host"),
-        ({"via": "two words"}, "via"),
-        ({"underscores": "maybe"}, "underscores"),
-        ({"max_connections": 0}, "max_connections"),
-    ],
-)
-def test_a_wrong_option_is_named_at_construction(wrong: dict[str, Any], name: str) -> None:
-    """And every other wrong one with it."""
-    with pytest.raises(ConfigurationError) as raised:
-        Proxy(**{"upstream": "http://users", **wrong})
-    assert list(raised.value.problems) == [name]
-    with pytest.raises(ConfigurationError) as both:
-        Proxy(**{"upstream": "http://users", **wrong, "max_pending": -1})
-    assert set(both.value.problems) == {name, "max_pending"}
-
-
-def test_wrong_timeouts_are_refused() -> None:
-    """Zero and less is no limit to wait for."""
-    with pytest.raises(ConfigurationError, match="first_byte"):
-        Timeouts(first_byte=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 
 import pytest
 
@@ -221,17 +221,19 @@ def test_cancelled_while_uploading(run: Run) -> None:
 
 def test_an_early_answer_frees_a_stream_that_waits(run: Run) -> None:
     """The answer does not wait for the sender of the request, and the stream is over with it."""
-    ended = threading.Event()
+    waiting, ended = threading.Event(), threading.Event()
 
     async def stream() -> AsyncIterator[bytes]:
         try:
             yield b"first"
+            waiting.set()
             await asyncio.Event().wait()
         finally:
             ended.set()
 
     def script(peer: Peer) -> None:
         peer.read_head()
+        assert waiting.wait(10)
         peer.send(HELLO)
         peer.read_to_end()
 
@@ -264,4 +266,40 @@ def test_a_stream_that_cancels_itself(run: Run) -> None:
 
     with Upstream(silent) as upstream:
         transport, origin = HTTPTransport(), Origin(upstream.url)
+        run(main())
+
+
+@pytest.mark.parametrize("where", ["in line", "at work", "uploading"])
+def test_an_exchange_that_is_thrown_away(run: Run, where: str) -> None:
+    """A coroutine that is closed instead of cancelled gives back its place like any other."""
+    release = threading.Event()
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"first"
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        body = (stream(), None) if where == "uploading" else None
+        request = UpstreamRequest(b"PUT", b"/", [], body)
+        first = start(transport, origin) if where == "in line" else None
+        if first is not None:
+            await until(lambda: upstream.requests)
+        exchange = transport.asend(origin, request, PATIENCE)
+        assert isinstance(exchange, Coroutine)
+        while where == "in line" and not transport.usage(origin).pending:
+            exchange.send(None)
+        if where != "in line":
+            await transport.asend(origin, GET, PATIENCE)
+            exchange.send(None)
+        exchange.close()
+        release.set()
+        if first is not None:
+            await first
+        await until(lambda: transport.usage(origin).in_use == 0)
+        assert transport.usage(origin).pending == 0
+
+    if where != "in line":
+        release.set()
+    with Upstream(holding(release)) as upstream:
+        transport, origin = HTTPTransport(max_connections=1), Origin(upstream.url)
         run(main())

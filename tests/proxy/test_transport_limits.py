@@ -204,7 +204,7 @@ def test_limits_of_one_exchange_do_not_hold_for_the_next(dial: Dial) -> None:
 
 
 @pytest.mark.parametrize("name", ["connect", "pool", "first_byte", "idle", "total"])
-@pytest.mark.parametrize("value", [0, -1.0, float("nan")])
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
 def test_a_limit_that_is_none_is_refused(name: str, value: float) -> None:
     """At construction, by its name."""
     with pytest.raises(ConfigurationError, match=name):

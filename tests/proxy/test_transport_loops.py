@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from gatekit.errors import UpstreamError
+from gatekit.proxy.aio_upload import Upload
 from gatekit.proxy.transport import HTTPTransport, Origin, Timeouts, UpstreamRequest
 from tests.proxy.clients import PATIENCE
 from tests.proxy.loops import GET, HELLO, Run, cancelled, holding, start, until
@@ -154,3 +156,51 @@ def test_closing_leaves_nothing_to_the_loop(run: Run) -> None:
         transport, origin = HTTPTransport(), Origin(upstream.url)
         run(main())
     assert upstream.connections == 2
+
+
+def test_a_transport_that_is_dropped_leaves_no_socket(run: Run) -> None:
+    """Its idle connections are closed in the loop's next turn, wherever it was dropped."""
+    closed = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(HELLO)
+        peer.read_to_end()
+        closed.set()
+
+    async def main() -> None:
+        transports = [HTTPTransport()]
+        await transports[0].asend(Origin(upstream.url), GET, PATIENCE)
+
+        def drop() -> None:
+            transports.clear()
+            gc.collect()
+
+        await asyncio.to_thread(drop)
+        await until(closed.is_set)
+
+    with Upstream(script) as upstream:
+        run(main())
+
+
+def test_a_stream_that_ends_the_program_ends_the_exchange_first() -> None:
+    """What is no `Exception` passes through the task of the upload, but the sink hears of it."""
+
+    class Sink:
+        error: Exception | None = None
+
+        async def put(self, data: bytes | memoryview) -> bool:
+            return True
+
+        def uploaded(self, error: Exception | None) -> None:
+            self.error = error
+
+    def stream() -> Iterator[bytes]:
+        yield b"first"
+        raise KeyboardInterrupt
+
+    sink = Sink()
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(Upload(sink, stream(), None).run())
+    assert isinstance(sink.error, UpstreamError)
+    assert sink.error.stage == "body_client"

@@ -137,7 +137,7 @@ def test_a_body_collected_while_the_pool_is_locked() -> None:
     with Upstream(answer(head), answer(HELLO)) as upstream:
         transport, origin = HTTPTransport(), Origin(upstream.url)
         response = transport.send(origin, GET, PATIENCE)
-        (pool,) = transport._registry._processes[os.getpid()].threads.values()
+        (pool,) = transport._registry._processes[os.getpid()].threads.by_key.values()
         with pool._lock:
             del response
             assert transport.usage(origin).in_use == 1
@@ -209,4 +209,22 @@ def test_pools_of_origins_that_are_gone_are_forgotten() -> None:
     for port in range(1, 50):
         with pytest.raises(UpstreamError):
             transport.send(Origin(f"unix:/nowhere/{port}.sock"), GET, PATIENCE)
-    assert len(transport._registry._processes[os.getpid()].threads) == 1
+    assert len(transport._registry._processes[os.getpid()].threads.by_key) == 1
+
+
+def test_a_transport_that_is_dropped_leaves_no_socket() -> None:
+    """Without `close`, and without a warning."""
+    closed = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(HELLO)
+        peer.read_to_end()
+        closed.set()
+
+    with Upstream(script) as upstream:
+        transport = HTTPTransport()
+        transport.send(Origin(upstream.url), GET, PATIENCE)
+        del transport
+        gc.collect()
+        assert closed.wait(10)
