@@ -17,8 +17,10 @@
 **The route is found first**, before any middleware runs, from the request as it came: the
 middlewares find it in `request.route`, and what they change does not choose another one.
 
-**A route's middleware replaces the gateway's of the same class.** `/api/search` above has one rate
-limit, its own. One wrapped in `when` is added instead. `without` leaves out by class or by object.
+**A route's middleware takes the place of the gateway's of the same class**, where the last one of
+them stands: `/api/search` above has one rate limit, its own, inside of the authentication. All
+others run inside of the gateway's. One wrapped in `when` is added, and replaces nothing. `without`
+leaves out by class or by object.
 
 **Every answer passes through the middlewares**, the 404, 405 and 400 of the gateway's own included.
 
@@ -87,14 +89,20 @@ class Gateway:
             raise ConfigurationError("Gateway", problems)
         self.name = name
         self.routes = tuple(routes)
-        around = {route: (*self.applied(route), *route.middlewares) for route in self.routes}
-        self._stacks = Stacks(self, self._table, around)
+        stacks = {route: self.around(route) for route in self.routes}
+        self._stacks = Stacks(self, self._table, stacks)
+        # In a tuple: a WSGI door takes an async function among the attributes for a callback.
         self._beyond = (compose(self.middlewares, to_app, entered_from=self),)
 
-    def applied(self, route: Route) -> tuple[Middleware, ...]:
-        """The gateway's middlewares that run for a route, without those that it replaces."""
+    def around(self, route: Route) -> tuple[Middleware, ...]:
+        """The middlewares that run for a route, outermost first."""
         kinds = {type(part) for part in route.middlewares if not isinstance(part, _NO_KIND)}
-        return _without(self.middlewares, route.without, kinds)
+        places = _places(self.middlewares, kinds)
+        stack: list[Middleware] = []
+        for position, part in enumerate(self.middlewares):
+            stack += _without(part, route.without, kinds)
+            stack += [own for own in route.middlewares if places.get(type(own)) == position]
+        return (*stack, *(own for own in route.middlewares if type(own) not in places))
 
     def find(self, request: Request) -> Match[Route] | Miss:
         """What would answer. The request is only read."""
@@ -104,13 +112,13 @@ class Gateway:
         try:
             found = self._table.find(request)
         except Exception as error:  # a user's function among the conditions of a route
-            handler = self._around(_raising(error))
+            handler = self._answer_with(_raising(error))
         else:
             if isinstance(found, Match):
                 enter(request, found)
                 handler = self._stacks.of(found)
             elif call_next is None or found.status == 400:
-                handler = self._around(_refusing(found))
+                handler = self._answer_with(_refusing(found))
             elif call_next is to_app:
                 handler = self._beyond[0]
             else:
@@ -118,7 +126,7 @@ class Gateway:
         request._at = self
         return await run(handler, request, call_next)
 
-    def _around(self, handler: Handler) -> Handler:
+    def _answer_with(self, handler: Handler) -> Handler:
         return compose(self.middlewares, terminal(handler), entered_from=self)
 
     def asgi(self, app: ASGIApp | None = None) -> ASGIApp:
@@ -137,21 +145,28 @@ class Gateway:
         return f"<Gateway {self.name}: {len(self.routes)} routes>"
 
 
+def _places(middlewares: Iterable[Middleware], kinds: set[type[Any]]) -> dict[type[Any], int]:
+    """Where the last one of each kind stands, in a `when` or not."""
+    places: dict[type[Any], int] = {}
+    for position, part in enumerate(middlewares):
+        inside = part.middlewares if isinstance(part, when) else ()
+        for kind in ({type(part)} & kinds) | _places(inside, kinds).keys():
+            places[kind] = position
+    return places
+
+
 def _without(
-    middlewares: Iterable[Middleware], excluded: Sequence[Excluded], kinds: set[type[Any]]
+    part: Middleware, excluded: Sequence[Excluded], kinds: set[type[Any]]
 ) -> tuple[Middleware, ...]:
-    kept: list[Middleware] = []
-    for part in middlewares:
-        if type(part) in kinds or any(_names(one, part) for one in excluded):
-            continue
-        if isinstance(part, when):
-            inner = _without(part.middlewares, excluded, kinds)
-            if not inner:
-                continue
-            if inner != part.middlewares:
-                part = when(part.predicate, chain(*inner))  # noqa: PLW2901
-        kept.append(part)
-    return tuple(kept)
+    """The middleware itself, what is left of a `when`, or nothing."""
+    if type(part) in kinds or any(_names(one, part) for one in excluded):
+        return ()
+    if not isinstance(part, when):
+        return (part,)
+    left = tuple(kept for one in part.middlewares for kept in _without(one, excluded, kinds))
+    if left == part.middlewares:
+        return (part,)
+    return (when(part.predicate, chain(*left)),) if left else ()
 
 
 def _names(excluded: Excluded, part: Middleware) -> bool:

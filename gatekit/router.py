@@ -45,7 +45,6 @@ from gatekit.typing import Handler, Middleware
 __all__ = ["Route", "Router"]
 
 Excluded: TypeAlias = "type[object] | Middleware"
-Found: TypeAlias = "Match[Route] | Miss"
 
 
 class Route:

@@ -121,7 +121,9 @@ def test_demo_stays_up_until_ctrl_c() -> None:
         started.read_until(lambda line: line.startswith(STAYS))
         line = started.read_until(lambda line: "curl -i " in line)
         port, target = re.findall(r"http://127\.0\.0\.1:(\d+)(\S+)", line)[0]
-        assert net.request(int(port), "GET", target, [("X-Correlation-ID", "by-hand")]).status == 200
+        assert (
+            net.request(int(port), "GET", target, [("X-Correlation-ID", "by-hand")]).status == 200
+        )
         started.read_until(lambda line: '"correlation_id": "by-hand"' in line)
 
         started.process.send_signal(signal.SIGINT)
@@ -150,6 +152,16 @@ def test_killed_demo_leaves_nothing_behind() -> None:
         for connection in connections:
             assert connection.is_closed_by_peer()
             connection.close()
+
+
+def test_closed_pipe_ends_the_demo() -> None:
+    """`make demo | head` ends at once, without a traceback, and leaves nothing behind."""
+    with running() as started:
+        parts = started.all_parts()
+        assert started.process.stdout is not None
+        started.process.stdout.close()
+        assert started.process.wait(PATIENCE) == 128 + signal.SIGPIPE
+        assert_gone(parts)
 
 
 def test_crash_of_a_service_ends_the_demo() -> None:

@@ -131,23 +131,25 @@ GLOBAL_LIMIT = Limit("wide")
         (Route("/a", hello, without=[Note]), ["noted"]),
         (Route("/a", hello, without=[noted, GLOBAL_LIMIT]), ["when", "Auth"]),
         (Route("/a", hello, without=[Auth, Limit, noted]), []),
-        (Route("/a", hello, Limit("own")), ["own", "noted", "Auth"]),
-        (Route("/a", hello, chain(Auth("own"))), ["own", "noted", "when", "wide"]),
+        (Route("/a", hello, Limit("own")), ["noted", "own", "Auth"]),
+        (Route("/a", hello, Trace(), Limit("own")), ["Trace", "noted", "own", "Auth"]),
+        (Route("/a", hello, chain(Auth("own"))), ["noted", "when", "wide", "own"]),
+        (Route("/a", hello, Limit("own"), without=[Limit, noted]), ["own", "Auth"]),
         (Route("/a", hello, StrictLimit()), ["StrictLimit", "noted", "when", "wide", "Auth"]),
         (
             Route("/a", hello, when(everything, Limit("more"))),
             ["more", "noted", "when", "wide", "Auth"],
         ),
         (Route("/a", hello, functools.partial(noted)), ["noted", "noted", "when", "wide", "Auth"]),
-        (Route("/a", hello, Limit("1"), Limit("2")), ["2", "1", "noted", "Auth"]),
+        (Route("/a", hello, Limit("1"), Limit("2")), ["noted", "2", "1", "Auth"]),
     ],
     ids=str,
 )
 def test_route_leaves_out_and_replaces(route: Route, expected: list[str]) -> None:
-    """`without` takes classes and objects; a middleware of one's own replaces its very class.
+    """`without` takes classes and objects; one of a route's own takes the place of its very class.
 
     Both reach into `chain` and `when`. A `when` or a plain function of a route's own replaces
-    nothing.
+    nothing, and runs inside of all others.
     """
     gateway = Gateway(
         Auth(), chain(GLOBAL_LIMIT, when(everything, Limit("when"))), noted, routes=[route]
@@ -162,6 +164,9 @@ def test_when_keeps_what_is_not_left_out() -> None:
     gateway = Gateway(only_gets, routes=[Route("/a", hello, without=[Limit])])
     assert ran(ask(gateway, "GET", "/a")) == ["Auth"]
     assert ran(ask(gateway, "POST", "/a")) == []
+    replaced = Gateway(only_gets, noted, routes=[Route("/a", hello, Limit("own"))])
+    assert ran(ask(replaced, "GET", "/a")) == ["noted", "own", "Auth"]
+    assert ran(ask(replaced, "POST", "/a")) == ["noted", "own"]
 
 
 PREFLIGHT = {"origin": "https://app.example", "access-control-request-method": "POST"}

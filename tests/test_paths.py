@@ -132,10 +132,10 @@ def test_wrong_rules_are_named(options: dict[str, object], parameter: str) -> No
     assert list(wrong.value.problems) == [parameter]
 
 
-PIECES = st.sampled_from(
-    ["/", "//", "a", "b", ".", "..", ";v", "%2F", "%2f", "%5C"]
-    + ["\\", "%2E", "%2e%2e", "%00", "%", "%z"]
-)
+PIECES = st.sampled_from([
+    "/", "//", "x", "y", ".", "..", ";v", "%2F", "%2f", "%5C", "\\", "%2E", "%2e%2e", "%00",
+    "%", "%z",
+])  # fmt: skip
 
 
 @given(st.lists(PIECES, max_size=9).map(lambda pieces: "/" + "".join(pieces)))

@@ -59,6 +59,10 @@ def main() -> int:
         screen.line("Everything is stopped.")
         stays = status is not None and ended.number == signal.SIGINT
         return (status or 0) if stays else 128 + ended.number
+    except BrokenPipeError:
+        # Nobody reads any more, as after `| head`; the interpreter still flushes when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     return status or 0
 
 

@@ -11,6 +11,7 @@ ready.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -37,7 +38,7 @@ class ChildEnded(Exception):
 
 
 class Child:
-    """A running process, its address, and every line that it writes."""
+    """A running process, its address, and the last lines that it wrote."""
 
     def __init__(self, name: str, server: str, port: int, process: subprocess.Popen[str]) -> None:
         self.name = name
@@ -76,7 +77,8 @@ class Child:
                 self._lines.append(line.rstrip("\n"))
                 self._written.notify_all()
             if self.on_line is not None:
-                self.on_line(line.rstrip("\n"))
+                with contextlib.suppress(BrokenPipeError):
+                    self.on_line(line.rstrip("\n"))
 
     def close(self) -> None:
         """Gives back the pipes of a process that has ended."""

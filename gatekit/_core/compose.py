@@ -24,6 +24,9 @@ Predicate: TypeAlias = Callable[[Request], bool | Awaitable[bool]]
 
 logger = logging.getLogger("gatekit")
 
+# Seconds after a deadline: a handler that keeps to it knows better what it was waiting for.
+_GRACE = 0.05
+
 
 class chain:  # noqa: N801 — reads as the function it is to its user
     """Several middlewares as one, outermost first."""
@@ -158,7 +161,8 @@ def terminal(handler: Handler) -> Handler:
             if dispatches or request.deadline is None:
                 response = await handler(request)
             else:
-                async with request.io.timeout(request.deadline - request.io.now()):
+                left = request.deadline - request.io.now()
+                async with request.io.timeout(left + _GRACE):
                     response = await handler(request)
         except Rejected as rejected:
             return rejection(request, rejected)

@@ -185,6 +185,7 @@ class Request:
             self._outer = outer
             known = vars(outer)
             vars(self).update({name: known[name] for name in _FACTS if name in known})
+            self._state = outer.state
 
     def note_upstream(self, seconds: float | None, error: UpstreamError | None = None) -> None:
         """What the proxy learnt, for the observers of every door around it."""

@@ -15,6 +15,7 @@ two honest servers disagree are therefore refused:
     %5C             a backslash, encoded or not, which some take for a slash
     %2E             an encoded dot, of which some make dot segments after they looked for them
     %00             where C strings end
+    ;               parameters, which servlet containers drop, where that leads to another route
 
 and every percent sign that encodes nothing. `PathRules(allow=..., refuse=...)` lifts refusals or
 adds to them. What is lifted stays in its segment, as it is: `..` is then a name like any other, and
@@ -31,7 +32,7 @@ from gatekit._core.options import each_problem
 from gatekit.errors import check
 
 _ENCODED = ("%2F", "%5C", "%2E", "%00")
-_REFUSALS = frozenset(("//", "/./", "/../", *_ENCODED))
+_REFUSALS = frozenset(("//", "/./", "/../", ";", *_ENCODED))
 
 _NAMES = {
     "//": "an empty segment",
@@ -41,6 +42,7 @@ _NAMES = {
     "%5C": "a backslash",
     "%2E": "an encoded dot",
     "%00": "a NUL",
+    ";": "a parameter",
     "%": "a percent sign that encodes nothing",
     "": "no slash at its start",
 }
@@ -55,8 +57,8 @@ _DOUBLE_DOTS = frozenset(one + other for one in _DOTS for other in _DOTS)
 class PathRules:
     """What a gateway refuses in paths.
 
-    `allow` lifts refusals: any of `//`, `/./`, `/../`, `%2F`, `%5C`, `%2E`, `%00`. `refuse` adds
-    encoded characters, such as `%25`, `%3B`, `%3F`, `%23`.
+    `allow` lifts refusals: any of `//`, `/./`, `/../`, `%2F`, `%5C`, `%2E`, `%00`, `;`. `refuse`
+    adds encoded characters, such as `%25`, `%3B`, `%3F`, `%23`.
     """
 
     __slots__ = ("allow", "refuse", "refused")
@@ -123,6 +125,11 @@ def readings(raw_path: bytes, depth: int) -> Iterator[list[str]]:
     return (_decode(path, depth) for path in known)
 
 
+def bare_segments(raw_path: bytes) -> list[str]:
+    """The segments without their parameters, as servlet containers see them."""
+    return _decode(_merge(_drop_parameters(raw_path)))
+
+
 def _check(raw_path: bytes, rules: PathRules) -> None:
     if _MALFORMED.search(raw_path):
         raise AmbiguousPath("%")
@@ -174,6 +181,7 @@ def _rewrite(pattern: bytes, replacement: bytes) -> Callable[[bytes], bytes]:
 
 
 _merge = _rewrite(rb"//+", b"/")
+_drop_parameters = _rewrite(rb";[^/]*", b"")
 # In the order in which a server that does several of them does them.
 _REWRITES = (
     _rewrite(rb"%(?:25)+(?=[0-9A-Fa-f]{2})", b"%"),

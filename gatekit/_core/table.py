@@ -19,7 +19,13 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from gatekit._core.conditions import Conditions, Rank, host_keys
-from gatekit._core.paths import AmbiguousPath, PathRules, readings, segments
+from gatekit._core.paths import (
+    AmbiguousPath,
+    PathRules,
+    bare_segments,
+    readings,
+    segments,
+)
 from gatekit._core.templates import Shape, Template, Trie
 
 if TYPE_CHECKING:
@@ -89,19 +95,27 @@ class Table(Generic[E]):
             path = segments(request.raw_path, self._rules)
         except AmbiguousPath as ambiguous:
             return self._refuse(request, ambiguous)
-        hosts = self._hosts(request)
-        if request.method == "OPTIONS" and (asked := _asked_for(request)) is not None:
-            return self._find_preflight(request, path, hosts, asked)
+        hosts = self._hosts(request) if self._has_hosts else _ANY_HOST
+        match = self._best(request, path, hosts)
+        if ";" in request.path and ";" not in self._rules.allow:
+            bare = self._best(request, bare_segments(request.raw_path), hosts)
+            if bare is not None and (match is None or bare.route is not match.route):
+                return Miss(400, detail=AmbiguousPath(";").detail)
+        return self._miss(request, path, hosts) if match is None else match
+
+    def _best(self, request: Request, path: Sequence[str], hosts: _Hosts) -> Match[E] | None:
         method = request.method
+        if method == "OPTIONS" and (asked := _asked_for(request)) is not None:
+            return self._best_for_preflight(request, path, hosts, asked)
         for leaf in self._trie.matches(path):
             entry = _first(leaf.tiers(method), hosts, request)
             if entry is not None:
                 return Match(entry, entry.template.params(path))
-        return self._miss(request, path, hosts)
+        return None
 
-    def _find_preflight(
+    def _best_for_preflight(
         self, request: Request, path: Sequence[str], hosts: _Hosts, asked: str
-    ) -> Match[E] | Miss:
+    ) -> Match[E] | None:
         for leaf in self._trie.matches(path):
             entry = _first(leaf.named("OPTIONS"), hosts, request)
             if entry is not None:
@@ -110,7 +124,7 @@ class Table(Generic[E]):
             if entry is not None:
                 preflight = entry.methods is not None
                 return Match(entry, entry.template.params(path), preflight)
-        return self._miss(request, path, hosts)
+        return None
 
     def _miss(self, request: Request, path: Sequence[str], hosts: _Hosts) -> Miss:
         allowed = self._allowed(request, path, hosts)

@@ -201,11 +201,15 @@ class HTTPExchange(Exchange):
         else:
             step = poke(self._onion, response)
             # Most often the app's body passes as it is: no more questions then.
-            if step is response and response.body is APP_BODY and response.codecs is None:
-                if response.status == start["status"]:
-                    self._waiting = False
-                    self._state = HTTPExchange._pass
-                    return self._send_head(response, start)
+            if (
+                step is response
+                and response.body is APP_BODY
+                and response.codecs is None
+                and response.status == start["status"]
+            ):
+                self._waiting = False
+                self._state = HTTPExchange._pass
+                return self._send_head(response, start)
         return self._take(step) if is_step(step) else self._settle(step)
 
     async def _settle(self, awaited: object) -> None:

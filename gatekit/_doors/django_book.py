@@ -50,7 +50,7 @@ class DjangoBook(Exchange):
     _closed = False
     _task: asyncio.Task[Any] | None = None
     _task_is_handlers = False
-    _thread: _Thread | None = None
+    _siblings: set[DjangoBook] | None = None
 
     def __init__(self, request: Request, threads: threading.local) -> None:
         super().__init__(request)
@@ -106,8 +106,8 @@ class DjangoBook(Exchange):
                 self._task_is_handlers = _is_handlers_task()
                 self._task.add_done_callback(self._task_done)
         elif hasattr(django_request, "scope"):
-            self._thread = vars(self._threads).setdefault("thread", _Thread())
-            self._thread.books.add(self)
+            self._siblings = _books_of_this_thread(self._threads)
+            self._siblings.add(self)
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -142,14 +142,14 @@ class DjangoBook(Exchange):
         self._tally()
         if self._task is not None:
             self._task.remove_done_callback(self._task_done)
-        if self._thread is not None:
-            self._thread.books.discard(self)
+        if self._siblings is not None:
+            self._siblings.discard(self)
         try:
             if self._body is not None:
                 await aclose_body(self._body)
         finally:
             # What Django's request refers to must not refer to it: that is a cycle.
-            self.request._receive = self._body = self._task = self._thread = None
+            self.request._receive = self._body = self._task = self._siblings = None
             await self.close_book()
 
     def _tally(self) -> None:
@@ -162,17 +162,27 @@ class DjangoBook(Exchange):
 
 
 class _Thread:
-    """The open books of one thread, which is the last to refer to this."""
+    """The open books of one thread; nothing but the thread refers to this, and so ends it."""
 
     def __init__(self) -> None:
         self.books: set[DjangoBook] = set()
-        self._loop: asyncio.AbstractEventLoop = SyncToAsync.threadlocal.main_event_loop
+        bridge = SyncToAsync.threadlocal
+        self._loop: asyncio.AbstractEventLoop | None = getattr(bridge, "main_event_loop", None)
 
     def __del__(self) -> None:
-        for book in self.books:
-            # On a thread that is about to end not even logging can be relied upon.
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(book.give_up)
+        if self._loop is not None:
+            for book in tuple(self.books):  # the loop takes them out meanwhile
+                # On a thread that is about to end not even logging can be relied upon.
+                with suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(book.give_up)
+
+
+def _books_of_this_thread(threads: threading.local) -> set[DjangoBook]:
+    carried = vars(threads)
+    if "thread" not in carried:
+        carried["thread"] = _Thread()
+    thread: _Thread = carried["thread"]
+    return thread.books
 
 
 def _is_handlers_task() -> bool:

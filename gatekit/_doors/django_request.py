@@ -41,17 +41,6 @@ _PIECE = 65_536
 # What a Django request computes once from its header fields.
 _FROM_HEADERS = ("headers", "COOKIES", "accepted_types", "accepted_types_by_precedence")
 
-# What one middleware finds out counts for all, also for those behind the next door.
-_FOUND = (
-    "client_ip",
-    "trusted_peer",
-    "forwarded_scheme",
-    "forwarded_host",
-    "correlation_id",
-    "deadline",
-    "identity",
-)
-
 
 class DjangoRequest(Request):
     """A request that is read from, and written back into, an `HttpRequest`.
@@ -84,10 +73,7 @@ class DjangoRequest(Request):
             self._raw_path = scope.get("raw_path")
             outer = scope.get("gatekit")
             scope["gatekit"] = self
-        if isinstance(outer, Request):
-            for name in _FOUND:
-                setattr(self, name, getattr(outer, name))
-            self._state = outer.state
+        self.stand_in(outer)
         meta[KEY] = self
         django_request.gatekit = self  # type: ignore[attr-defined]
 

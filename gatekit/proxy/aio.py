@@ -31,6 +31,7 @@ class LoopPool:
         self.settings = settings
         self.places: Pool[Connection] = settings.pool(Connection)
         self._sweep = sweep
+        self.used_at = monotonic()
         self._guard: AsyncGenerator[None] | None = None
 
     async def exchange(
@@ -43,6 +44,7 @@ class LoopPool:
         # 1. Nothing is taken or written for a request that cannot be said in HTTP/1.1.
         head, persistent = self.settings.writer.head(request, self.origin.authority)
         now = monotonic()
+        self.used_at = now
         limit = limit_of(timeouts, deadline, now)
         # 2. A connection: the idle one used last, or a place for a new one.
         connection = self.places.take(now)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterable, Iterable
 from time import monotonic
 from typing import TypeAlias, cast
@@ -213,12 +214,24 @@ class Connection(asyncio.Protocol):
             stream.push([], True)
             return
         try:
+            if not self._is_farewell():
+                raise UpstreamError("closed", "the connection ended without TLS's close_notify")
             self._reader.eof()
         except UpstreamError as error:
             self._lost(error)
         else:
             if stream is not None:
                 self._pass_on(stream)
+
+    def _is_farewell(self) -> bool:
+        """Over TLS an end without close_notify may be an attacker's."""
+        tls = self._transport.get_extra_info("ssl_object")
+        try:
+            return tls is None or not tls.read(1)
+        except ssl.SSLZeroReturnError:
+            return True
+        except ssl.SSLError:
+            return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.closed:

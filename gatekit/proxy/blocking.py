@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections import deque
 from collections.abc import Callable
 from threading import Lock
 from time import monotonic
 
 from gatekit.errors import UpstreamError
 from gatekit.proxy.blocking_connection import Connection, Response
+from gatekit.proxy.deferring_lock import DeferringLock
 from gatekit.proxy.exchange import Timeouts, UpstreamRequest
 from gatekit.proxy.origin import Origin
 from gatekit.proxy.pool import Pool
@@ -36,10 +36,10 @@ class ThreadPool:
         self.origin = origin
         self.settings = settings
         self.places: Pool[Connection] = settings.pool(Connection)
-        self._lock = Lock()
-        self._deferred: deque[Callable[[], None]] = deque()
+        self._lock = DeferringLock()
         self._lent: set[Connection] = set()
         self._sweep = sweep
+        self.used_at = monotonic()
 
     def exchange(
         self,
@@ -50,7 +50,9 @@ class ThreadPool:
         """Send `request` and return its answer as soon as the head is there."""
         # 1. Nothing is taken or written for a request that cannot be said in HTTP/1.1.
         head, persistent = self.settings.writer.head(request, self.origin.authority)
-        limit = limit_of(timeouts, deadline, monotonic())
+        now = monotonic()
+        self.used_at = now
+        limit = limit_of(timeouts, deadline, now)
         # 2. A connection: the idle one used last, or a place for a new one.
         connection = self._take() or self._connection(timeouts, limit)
         # 3. The exchange on it.
@@ -67,7 +69,7 @@ class ThreadPool:
 
     def close(self) -> None:
         """Close what is idle now, and from now on what becomes so."""
-        self._defer(self.places.close)
+        self._lock.defer(self.places.close)
 
     def disown(self) -> None:
         """In the child of a fork: close the copies of the parent's sockets, which it goes on using.
@@ -148,35 +150,15 @@ class ThreadPool:
         self._lent.discard(connection)
         with self._lock:
             self.places.release(connection, monotonic())
-        if self._deferred:
-            self._run_deferred()
 
     def discard(self, connection: Connection) -> None:
         self._lent.discard(connection)
-        self._defer(self.places.forfeit)
+        # The collector may come here, through a response that was dropped.
+        self._lock.defer(self.places.forfeit)
 
     def _forfeit(self) -> None:
         with self._lock:
             self.places.forfeit()
-        if self._deferred:
-            self._run_deferred()
-
-    def _defer(self, action: Callable[[], None]) -> None:
-        """Do it now, or let whoever holds the lock do it when he has let go.
-
-        The garbage collector comes here too, in the middle of anything, in a thread that may hold
-        the lock itself: so this never waits for it.
-        """
-        self._deferred.append(action)
-        self._run_deferred()
-
-    def _run_deferred(self) -> None:
-        while self._deferred and self._lock.acquire(blocking=False):
-            try:
-                while self._deferred:
-                    self._deferred.popleft()()
-            finally:
-                self._lock.release()
 
     def _connect(self, seconds: float | None, limit: float) -> Connection:
         wait, stage = shorter(seconds, limit, "connect_timeout", monotonic())

@@ -25,7 +25,8 @@ _ALLOWED = (
     "http://host[:port][/base], https://host[:port][/base], unix:/path or http+unix://%2Fpath"
 )
 _VISIBLE = re.compile(r"[!-~]+")
-_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
 _BRACKETS = re.compile(r"\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
 _SECRET = re.compile(r"//[^/]*@")
 _PORTS = {"http": 80, "https": 443}

@@ -64,7 +64,7 @@ class Registry:
             return Usage(0, 0, 0)
         places: list[_Places] = [
             pools.by_key[origin.key].places
-            for pools in process.loops.values()
+            for pools in process.loop_pools()
             if origin.key in pools.by_key
         ]
         if origin.key in process.threads.by_key:
@@ -109,20 +109,20 @@ class Registry:
 class _Pools(Generic[PoolT]):
     """The pools of one loop, or of the threads of one process, by the key of their origin."""
 
-    __slots__ = ("_interval", "_lock", "_next_sweep", "by_key")
+    __slots__ = ("_idle_ttl", "_lock", "_next_sweep", "by_key")
 
     def __init__(self, idle_ttl: float) -> None:
         self.by_key: dict[str, PoolT] = {}
         self._lock = Lock()
-        # Closing the old is worth a look at every pool once a second, not for every connection.
-        self._interval = min(idle_ttl, 1.0)
+        self._idle_ttl = idle_ttl
         self._next_sweep = 0.0
 
     def add(self, key: str, pool: PoolT) -> PoolT:
         """Keep it, unless another thread was faster; forget those of origins that are gone."""
+        old = monotonic() - self._idle_ttl
         with self._lock:
             for other, unused in list(self.by_key.items()):
-                if unused.is_unused:
+                if unused.is_unused and unused.used_at <= old:
                     del self.by_key[other]
                     # Who has just looked it up may use it, but will leave no connection behind.
                     unused.close()
@@ -132,7 +132,8 @@ class _Pools(Generic[PoolT]):
         """Close what has been idle for too long."""
         now = monotonic()
         if now >= self._next_sweep:
-            self._next_sweep = now + self._interval
+            # A look at every pool is worth its time once a second, not for every connection.
+            self._next_sweep = now + min(self._idle_ttl, 1.0)
             for pool in list(self.by_key.values()):
                 pool.expire()
 
@@ -161,6 +162,10 @@ class _Process:
                 if other.is_closed():
                     del self.loops[other]
             return self.loops.setdefault(loop, _Pools(self._idle_ttl))
+
+    def loop_pools(self) -> list[_Pools[LoopPool]]:
+        with self._lock:
+            return list(self.loops.values())
 
     def end_loops(self) -> list[tuple[asyncio.AbstractEventLoop, _Pools[LoopPool]]]:
         """All that were begun, which are forgotten."""

@@ -74,7 +74,8 @@ class Settings:
         return self._context
 
     def server_name(self, origin: Origin) -> str:
-        return self.tls.server_name or origin.host
+        # RFC 6066 §3: a name in SNI has no dot at its end.
+        return self.tls.server_name or origin.host.rstrip(".")
 
 
 def is_replayable(request: UpstreamRequest) -> bool:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 import pytest
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from gatekit import Request, Response, django_middleware
 from gatekit.typing import Handler, Middleware
 from tests.django_site import site
-from tests.doors.test_django_finish import AsyncBody, Body, Watch
+from tests.doors.django_watch import AsyncBody, Body, Watch, streams
 
 
 @pytest.fixture(params=["blocking", "async"])
 def colour(request: pytest.FixtureRequest) -> str:
     """Django's WSGI handler and its ASGI handler in turn."""
     return str(request.param)
-
-
-def streams(body: Any) -> Callable[[HttpRequest], StreamingHttpResponse]:
-    return lambda request: StreamingHttpResponse(body)
 
 
 def deadline(seconds: float) -> Middleware:

@@ -1,26 +1,22 @@
-"""How an exchange inside Django ends: `on_finish`, cancellation, and what is closed."""
+"""How an exchange inside Django ends: `on_finish`, and what is closed."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import io
-import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from asgiref.sync import SyncToAsync
-from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.test import AsyncClient
 from django.urls import path
 
 from gatekit import Outcome, Request, Response, django_middleware, django_view
-from gatekit.typing import ASGIApp, Handler
-from tests.django_site import Site, hello, site
-from tests.doors.messages import Server, http_scope
+from gatekit.typing import Handler
+from tests.django_site import hello, site
+from tests.doors.django_watch import AsyncBody, Body, Watch, start, streams, visit
 
 MIXED = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume:Warning")
 
@@ -29,96 +25,6 @@ MIXED = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume:Wa
 def colour(request: pytest.FixtureRequest) -> str:
     """Django's WSGI handler and its ASGI handler in turn."""
     return str(request.param)
-
-
-class Watch:
-    """A middleware that notes every outcome, and on which thread it was told."""
-
-    def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
-        self.threads: list[threading.Thread] = []
-
-    async def __call__(self, request: Request, call_next: Handler) -> Response:
-        request.on_finish(self.note)
-        return await call_next(request)
-
-    def note(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-        self.threads.append(threading.current_thread())
-
-    @property
-    def ends(self) -> list[tuple[str, int | None, int]]:
-        return [(outcome.ended, outcome.status, outcome.sent) for outcome in self.outcomes]
-
-
-class Body:
-    """A stream of two chunks, in either colour, that notes its closing and may fail or wait."""
-
-    def __init__(self, *, error: Exception | None = None, waits: bool = False) -> None:
-        self.error = error
-        self.waits = waits
-        self.closed = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield b"one"
-        if self.error:
-            raise self.error
-        yield b"two"
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-class AsyncBody(Body):
-    __iter__ = None  # type: ignore[assignment]
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in Body.__iter__(self):
-            yield chunk
-            if self.waits:
-                await asyncio.Event().wait()
-
-    async def aclose(self) -> None:
-        await asyncio.sleep(0)
-        self.closed += 1
-
-
-def streams(body: Any) -> Callable[[HttpRequest], StreamingHttpResponse]:
-    return lambda request: StreamingHttpResponse(body)
-
-
-def start(django: Site, **environ: Any) -> Any:
-    """The WSGI response, of which nothing has been read yet."""
-    fields = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "wsgi.input": io.BytesIO()}
-    fields |= {"wsgi.url_scheme": "http", "SERVER_NAME": "a", "SERVER_PORT": "80"}
-    response: Any = django.wsgi()(fields | environ, lambda *_: lambda data: None)
-    return response
-
-
-class Visitor(Server):
-    """A client that leaves once something has happened."""
-
-    def __init__(self) -> None:
-        super().__init__(http_scope())
-        self.chunk_came = asyncio.Event()
-
-    async def send(self, message: Any) -> None:
-        await super().send(message)
-        if message.get("body"):
-            self.chunk_came.set()
-
-    async def leave_after(self, event: asyncio.Event, app: ASGIApp) -> None:
-        running = asyncio.create_task(self.run(app))
-        await event.wait()
-        self.leave()
-        await running
-
-
-def visit(app: ASGIApp, until: asyncio.Event | None = None) -> Visitor:
-    """Leaves after the first chunk, unless told of another event."""
-    visitor = Visitor()
-    asyncio.run(visitor.leave_after(until or visitor.chunk_came, app))
-    return visitor
 
 
 @pytest.mark.parametrize(
@@ -177,95 +83,6 @@ def test_a_stream_that_breaks_has_failed(colour: str, kind: type[Body]) -> None:
     assert isinstance(watch.outcomes[0].error, KeyError)
 
 
-def test_a_wsgi_client_that_leaves_has_abandoned_it() -> None:
-    """The server closes the response before its end."""
-    watch = Watch()
-    with site(django_middleware(watch), urls=[path("", streams(Body()))]) as django:
-        response = start(django)
-        assert next(iter(response)) == b"one"
-        assert watch.ends == []
-        response.close()
-        response.close()
-    assert watch.ends == [("abandoned", 200, 3)]
-
-
-def test_an_asgi_client_that_leaves_has_abandoned_it() -> None:
-    """Django cancels the stream; told once, on the event loop."""
-    watch = Watch()
-    view = streams(AsyncBody(waits=True))
-    with site(django_middleware(watch), urls=[path("", view)]) as django:
-        visit(django.asgi())
-    assert watch.ends == [("abandoned", 200, 3)]
-    assert watch.threads == [threading.main_thread()]
-
-
-def test_a_client_that_leaves_while_the_view_works() -> None:
-    """Django cancels the view and never has a response to close; middlewares unwind before."""
-    watch = Watch()
-    entered = asyncio.Event()
-    unwound: list[str] = []
-
-    async def view(request: HttpRequest) -> HttpResponse:
-        entered.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def unwinds(request: Request, call_next: Handler) -> Response:
-        try:
-            return await call_next(request)
-        finally:
-            unwound.append(str(len(watch.outcomes)))
-
-    with site(django_middleware(watch, unwinds), urls=[path("", view)]) as django:
-        visitor = visit(django.asgi(), entered)
-    assert (visitor.sent, unwound) == ([], ["0"])
-    assert watch.ends == [("abandoned", None, 0)]
-    assert isinstance(watch.outcomes[0].error, asyncio.CancelledError)
-
-
-def test_a_client_that_leaves_after_the_door_was_passed() -> None:
-    """A Django middleware further out still waits: its cancellation ends the exchange too."""
-    watch = Watch()
-    entered = asyncio.Event()
-
-    def slow(get_response: Any) -> Any:
-        async def middleware(request: HttpRequest) -> Any:
-            await get_response(request)
-            entered.set()
-            await asyncio.Event().wait()
-
-        return middleware
-
-    slow.async_capable, slow.sync_capable = True, False  # type: ignore[attr-defined]
-    with site(slow, django_middleware(watch), urls=[path("", hello)]) as django:
-        visit(django.asgi(), entered)
-    assert watch.ends == [("abandoned", 200, 0)]
-
-
-def test_a_server_that_cannot_send_has_failed() -> None:
-    """Django's ASGI handler closes nothing then either."""
-
-    class Broken(Server):
-        async def send(self, message: Any) -> None:
-            if message.get("body"):
-                raise OSError("gone")
-
-    watch, told = Watch(), asyncio.Event()
-
-    async def tells(request: Request, call_next: Handler) -> Response:
-        request.on_finish(lambda outcome: told.set())
-        return await call_next(request)
-
-    async def main(app: ASGIApp) -> None:
-        with pytest.raises(OSError, match="gone"):
-            await asyncio.create_task(Broken(http_scope()).run(app))
-        await told.wait()
-
-    with site(django_middleware(tells, watch), urls=[path("", hello)]) as django:
-        asyncio.run(main(django.asgi()))
-    assert watch.ends == [("failed", 200, 0)]
-
-
 def test_a_task_that_only_fetches_the_response_does_not_end_it() -> None:
     """A Django middleware further out may await what comes next in a task of its own."""
     watch, body = Watch(), AsyncBody()
@@ -283,39 +100,6 @@ def test_a_task_that_only_fetches_the_response_does_not_end_it() -> None:
     with site(elsewhere, urls=[path("", django_view(handler, watch))]) as django:
         assert django.call("async").body == b"onetwo"
     assert (watch.ends, body.closed) == ([("complete", 200, 6)], 1)
-
-
-def test_a_client_that_leaves_a_blocking_view_behind() -> None:
-    """The view goes on in its thread, for nobody: the end of that thread ends the exchange."""
-    watch, entered, told = Watch(), asyncio.Event(), asyncio.Event()
-    may_return = threading.Event()
-
-    async def tells(request: Request, call_next: Handler) -> Response:
-        request.on_finish(lambda outcome: told.set())
-        return await call_next(request)
-
-    def blocks(get_response: Any) -> Any:
-        def middleware(request: HttpRequest) -> HttpResponse:
-            SyncToAsync.threadlocal.main_event_loop.call_soon_threadsafe(entered.set)
-            assert may_return.wait(10)
-            return HttpResponse(b"late")
-
-        return middleware
-
-    class Signals(Visitor):
-        async def receive(self) -> Any:
-            message = await super().receive()
-            if message["type"] == "http.disconnect":
-                may_return.set()
-            return message
-
-    async def main(app: ASGIApp) -> None:
-        await Signals().leave_after(entered, app)
-        await told.wait()
-
-    with site(django_middleware(tells, watch), blocks, urls=[path("", hello)]) as django:
-        asyncio.run(main(django.asgi()))
-    assert watch.ends == [("abandoned", 200, 0)]
 
 
 def test_a_response_that_django_swaps_further_out_ends_all_the_same(colour: str) -> None:

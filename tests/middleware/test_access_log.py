@@ -120,8 +120,6 @@ def test_a_refusal_is_logged(door: Door) -> None:
 
 def test_an_answer_that_breaks_off_failed(door: Door) -> None:
     """The status is the one that was sent; the outcome tells that it was not the end."""
-    if door.name == "django-async":
-        pytest.skip("Django leaves a temporary file open when a stream fails, which is a warning")
     log = Log()
     with pytest.raises(AppRaised):
         door(Spec(late_error=RuntimeError("boom")), AccessLog(log))

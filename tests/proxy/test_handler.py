@@ -225,7 +225,7 @@ def test_methods_that_no_proxy_forwards(send: Send, method: str) -> None:
 
 
 def test_a_field_with_an_underscore(send: Send) -> None:
-    """Dropped by default, for CGI cannot tell `X_User` from `X-User`; or refused, or let through."""
+    """Dropped, for CGI cannot tell `X_User` from `X-User`; or refused, or let through."""
     if send is through_wsgi:
         return  # a WSGI server has made hyphens of them long before
     for option, expected in [("drop", 200), ("reject", 400), ("allow", 200)]:

@@ -10,10 +10,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
+from unittest.mock import Mock
 
 import pytest
 
 from gatekit.errors import UpstreamError
+from gatekit.proxy.blocking_connection import Connection
+from gatekit.proxy.pool import Pool
+from gatekit.proxy.settings import NEVER
 from gatekit.proxy.transport import HTTPTransport, Origin, Timeouts, UpstreamRequest
 from tests.proxy.clients import PATIENCE
 from tests.proxy.upstream import Peer, Script, Upstream, answer, silent
@@ -146,6 +150,50 @@ def test_a_body_collected_while_the_pool_is_locked() -> None:
         transport.close()
 
 
+@pytest.mark.parametrize("site", ["take", "reserve", "leave", "expire", "release"])
+def test_a_place_collected_during_bookkeeping_is_not_lost(
+    site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the lock is held, what the collector queues meanwhile is done when it is let go."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell"
+    with Upstream(answer(head), answer(HELLO, HELLO)) as upstream:
+        transport, origin = HTTPTransport(max_connections=2), Origin(upstream.url)
+        dropped = [transport.send(origin, GET, PATIENCE)]
+        transport.send(origin, GET, PATIENCE)
+        (pool,) = transport._registry._processes[os.getpid()].threads.by_key.values()
+        plain = getattr(Pool, site)
+
+        def collect(places: Pool[Connection], *arguments: object) -> object:
+            dropped.clear()
+            return plain(places, *arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Pool, site, collect)
+            if site == "expire":
+                pool.expire()
+            elif site == "leave":
+                waiter = Mock(spec=["give"])
+                pool.places.join(waiter)
+                pool._leave(waiter)
+            elif site == "reserve":
+                pool._connection(PATIENCE, NEVER).abandon()
+            else:
+                transport.send(origin, GET, PATIENCE)
+        assert dropped == []
+        assert transport.usage(origin).in_use == 0
+        transport.close()
+
+
+def test_origins_asked_at_once_keep_their_pools() -> None:
+    """One that was just found is not forgotten for having no connection yet."""
+    with Upstream(answer(HELLO, HELLO)) as upstream:
+        transport, origin = HTTPTransport(), Origin(upstream.url)
+        found = transport._registry.of_threads(origin)
+        transport._registry.of_threads(Origin("http://127.0.0.1:1"))
+        assert transport._registry.of_threads(origin) is found
+        transport.close()
+
+
 def test_an_asynchronous_stream_is_refused() -> None:
     """A thread has no loop to wait for it."""
 
@@ -205,7 +253,7 @@ def test_nothing_is_opened_by_the_constructor() -> None:
 
 def test_pools_of_origins_that_are_gone_are_forgotten() -> None:
     """Discovery may bring thousands of addresses in a process's life."""
-    transport = HTTPTransport()
+    transport = HTTPTransport(idle_ttl=0)
     for port in range(1, 50):
         with pytest.raises(UpstreamError):
             transport.send(Origin(f"unix:/nowhere/{port}.sock"), GET, PATIENCE)
