@@ -57,7 +57,7 @@ def build(orders: str) -> Flask:
         routes=[Route("/orders/*", Proxy(orders), BodyLimit(40), methods=["GET", "POST"])],
     )
     # The app stays a Flask app: `flask run` and its test client go through the gateway too.
-    app.wsgi_app = gateway.wsgi(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    app.wsgi_app = gateway.wsgi(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 

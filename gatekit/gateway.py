@@ -38,10 +38,11 @@ from typing import Any, Never
 from gatekit._core.compose import chain, compose, run_inside, terminal, to_app, when
 from gatekit._core.dispatch import Stacks, enter, refusal, run
 from gatekit._core.messages import Request, Response
+from gatekit._core.options import unknown_keywords
 from gatekit._core.paths import PathRules
 from gatekit._core.table import Match, Miss
-from gatekit._doors.asgi import asgi, asgi_app
-from gatekit._doors.wsgi import wsgi, wsgi_app
+from gatekit._doors.asgi import ASGIDoor, asgi, asgi_app
+from gatekit._doors.wsgi import WSGIDoor, wsgi, wsgi_app
 from gatekit.errors import ConfigurationError
 from gatekit.router import (
     Excluded,
@@ -50,7 +51,6 @@ from gatekit.router import (
     collect_middlewares,
     tabulate,
     text_problem,
-    unknown_keywords,
 )
 from gatekit.typing import ASGIApp, Handler, Middleware, WSGIApp
 
@@ -129,11 +129,11 @@ class Gateway:
     def _answer_with(self, handler: Handler) -> Handler:
         return compose(self.middlewares, terminal(handler), entered_from=self)
 
-    def asgi(self, app: ASGIApp | None = None) -> ASGIApp:
+    def asgi(self, app: ASGIApp | None = None) -> ASGIDoor:
         """As an ASGI app, around another one or alone."""
         return asgi_app(self) if app is None else asgi(app, self)
 
-    def wsgi(self, app: WSGIApp | None = None) -> WSGIApp:
+    def wsgi(self, app: WSGIApp | None = None) -> WSGIDoor:
         """As a WSGI app, around another one or alone."""
         return wsgi_app(self) if app is None else wsgi(app, self)
 

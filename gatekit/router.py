@@ -20,7 +20,6 @@ a 405 with `Allow`.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Never, TypeAlias, cast
@@ -35,7 +34,7 @@ from gatekit._core.conditions import (
 )
 from gatekit._core.dispatch import Stacks, enter, refusal, run
 from gatekit._core.messages import Request, Response
-from gatekit._core.options import token_problem
+from gatekit._core.options import token_problem, unknown_keywords
 from gatekit._core.paths import PathRules
 from gatekit._core.table import Match, Miss, Table
 from gatekit._core.templates import Template
@@ -205,23 +204,6 @@ def collect_middlewares(
         except ConfigurationError as error:
             problems[f"middleware {position + 1}"] = "; ".join(error.problems.values())
     return tuple(flat), problems
-
-
-def unknown_keywords(unknown: Mapping[str, object], owner: type) -> dict[str, str]:
-    """A keyword that nobody knows, with the one that was probably meant."""
-    if not unknown:
-        return {}
-    known = [
-        name
-        for name, parameter in inspect.signature(owner).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    ]
-    problems: dict[str, str] = {}
-    for name in unknown:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
-        problems[name] = f"is not an option of {owner.__name__}{hint}"
-    return problems
 
 
 def text_problem(text: object) -> str | None:

@@ -296,10 +296,10 @@ def test_handlers_are_closed_with_the_door() -> None:
         when(everything, Holds("wide")),
         routes=[Route("/*", inner, Holds("own")), Route("/d", shared)],
     )
-    gateway.wsgi().close()  # type: ignore[attr-defined]
+    gateway.wsgi().close()
     assert sorted(closed) == ["inner", "own", "shared", "wide"]
     closed.clear()
-    asyncio.run(gateway.asgi().aclose())  # type: ignore[attr-defined]
+    asyncio.run(gateway.asgi().aclose())
     assert sorted(closed) == ["ainner", "aown", "ashared", "awide"]
 
 

@@ -98,6 +98,7 @@ GUARDED = [Route("/admin/*", secret), Route("/{x}/{y}", users), Route("/*", user
 
 @given(PATHS)
 @example("/;/admin")
+@example("/;/admin/a/b")
 @example("/admin;x=1/a")
 @example("/users/admin;x")
 def test_parameters_lead_to_no_other_route(path: str) -> None:
@@ -116,6 +117,7 @@ def test_parameters_that_change_nothing_are_served() -> None:
         "users",
     ]
     assert answer(gateway, "/admin;v") == "400"
+    assert answer(GATEWAY, "/admin;v") == "400"
     assert answer(Gateway(routes=GUARDED, paths=PathRules(allow={";"})), "/admin;v") == "users"
 
 

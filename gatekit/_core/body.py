@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TypeAlias
 
-from gatekit.errors import BodyTooLarge
+from gatekit.errors import BodyTooLarge, ClientDisconnected
 from gatekit.typing import Codec
 
 READ_LIMIT = 1_048_576
@@ -54,7 +54,7 @@ class RequestBody:
     @property
     def touched(self) -> bool:
         """Whether the app must be given this body instead of the server's own."""
-        return self._codecs is not None or self._held is not None
+        return self._codecs is not None or self._held is not None or self._reading
 
     @property
     def ended(self) -> bool:
@@ -62,7 +62,12 @@ class RequestBody:
         return self._ended and not self._held
 
     def filter(self, codec: Codec) -> None:
-        """Passes every chunk through the codec; what it raises refuses the request."""
+        """Passes every chunk through the codec; what it raises refuses the request.
+
+        What was read before and is still there for the app passes through it at once.
+        """
+        if self._held:
+            self._held = [_through([codec], b"".join(self._held), not self._ended)]
         self._codecs = [*(self._codecs or ()), codec]
 
     async def chunk(self) -> bytes:
@@ -122,10 +127,15 @@ class RequestBody:
             await self._end.wait()
         await self._pull()
 
+    def close(self) -> None:
+        """The exchange is over, and the door's `pull`, which knows the request, is let go."""
+        self._pull = None
+
     async def _next(self) -> bytes:
-        assert self._pull is not None
         if self._refusal is not None:
             raise self._refusal
+        if self._pull is None:
+            raise ClientDisconnected("the exchange is over")
         data, more = await self._pull()
         self.received += len(data)
         if self._codecs is not None:

@@ -42,6 +42,7 @@ class Exchange:
         if not callbacks:
             return
         outcome = self.outcome()
+        interrupted: BaseException | None = None
         while callbacks:
             callback = callbacks.pop()
             try:
@@ -50,6 +51,11 @@ class Exchange:
                     await result
             except Exception as error:
                 logger.error("an on_finish callback raised", exc_info=error)
+            except BaseException as error:
+                # A cancellation, perhaps a second one: the others still give back what they hold.
+                interrupted = interrupted or error
+        if interrupted is not None:
+            raise interrupted
 
     def outcome(self) -> Outcome:
         """How it stands now."""
@@ -57,7 +63,7 @@ class Exchange:
         ended: Ending = "failed"
         if self.left or not isinstance(self.error, Exception | None):
             ended = "abandoned"
-        elif self.finished and self.error is None:
+        elif self.finished and not isinstance(self.error, OSError):  # what a failed send raises
             ended = "complete"
         return Outcome(
             ended,
@@ -66,7 +72,7 @@ class Exchange:
             first_byte=self.first_byte,
             sent=self.sent,
             received=self.received + (body.received if body is not None else 0),
-            error=self.error,
+            error=self.error or self.request.app_error,
         )
 
 
@@ -89,7 +95,9 @@ def fix_length(request: Request, response: Response) -> None:
         elif not bodiless(request.method, response.status):
             length = b"%d" % len(body)
             # Most often it is right already, and the fields need not be looked at one by one.
-            if (b"content-length", length) not in response.raw_headers:
+            # Only a list may be looked through twice: an app may send any iterable.
+            raw = response.raw_headers
+            if not isinstance(raw, list) or (b"content-length", length) not in raw:
                 response.headers["content-length"] = length.decode()
     elif not isinstance(body, AppBody) and response.status < 200:
         del response.headers["content-length"]

@@ -132,16 +132,15 @@ async def resolve(value: T | Awaitable[T]) -> T:
 
 
 def block(awaitable: Awaitable[T]) -> T:
-    """Runs to the end without an event loop; one that really suspends is a `MisuseError`."""
+    """Runs to the end without an event loop; one that really suspends gets a `MisuseError`."""
     coroutine = awaitable.__await__()
     try:
         coroutine.send(None)
+        while True:
+            coroutine.throw(suspended(awaitable))
     except StopIteration as stop:
         result: T = stop.value
         return result
-    error = suspended(awaitable)
-    coroutine.close()
-    raise error
 
 
 def suspended(awaitable: Awaitable[Any]) -> MisuseError:

@@ -12,6 +12,7 @@ into it, as `scope["gatekit"]` or `environ["gatekit.request"]`, where the app's 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from urllib.parse import quote, unquote_to_bytes
@@ -35,6 +36,7 @@ Content: TypeAlias = "bytes | Iterable[bytes] | AsyncIterable[bytes] | AppBody"
 
 # What RFC 3986 §3.3 lets stand unencoded in a path.
 _PATH_SAFE = "/!$&'()*+,;=:@-._~"
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/!$&'()*+,;=:@\-._~]*")
 
 
 # What a request of an inner door inherits from the one around it.
@@ -45,6 +47,7 @@ _FACTS = (
     "forwarded_host",
     "forwarded_scheme",
     "identity",
+    "trusted_header",
     "trusted_peer",
 )
 
@@ -60,12 +63,16 @@ class Request:
     client_ip: str | None = None
     trusted_peer: bool = False
     """The peer is a proxy of the house: what it says of the client counts."""
+    trusted_header: str | None = None
+    """The field in which it says so, in lower case; another one may be the client's."""
     forwarded_scheme: str | None = None
     forwarded_host: str | None = None
     correlation_id: str | None = None
     deadline: float | None = None
     """On the clock of `io.now()`: every wait draws on it."""
     identity: Any = None
+    plan: Any = None
+    """What a `Quota` found: the `Plan` of who asks."""
     route: Route | None = None
     params: Mapping[str, str] = {}  # replaced, never changed
     endpoint: str | None = None
@@ -146,12 +153,17 @@ class Request:
         raw = self._raw_path
         if raw is not None:
             if b"%" not in raw and raw == (self.root_path + self.path).encode("utf-8", "replace"):
-                return raw[len(self.root_path) :]
+                return raw[len(self.root_path.encode()) :]
             decoded = unquote_to_bytes(raw).decode("utf-8", "replace")
             if decoded == _printable(self.root_path + self.path):
-                return _below(raw, self.root_path)
+                below = _below(raw, self.root_path)
+                # An encoded slash in the prefix would shift the cut.
+                if unquote_to_bytes(below).decode("utf-8", "replace") == _printable(self.path):
+                    return below
             if decoded == _printable(self.path):
                 return raw
+        if _PLAIN_PATH.fullmatch(self.path):
+            return self.path.encode("ascii")
         path = self.path.encode("utf-8", "surrogateescape")
         return quote(path, safe=_PATH_SAFE).encode("ascii")
 
@@ -321,9 +333,10 @@ class Response:
 class Outcome:
     """How an exchange ended.
 
-    `ended` is `"complete"` (the last byte was handed to the server), `"failed"` (an error after
+    `ended` is `"complete"` (the last byte was handed to the server), `"failed"` (it broke off after
     the head) or `"abandoned"` (the client left, or the request was cancelled). `status` is that
-    of the head that was sent, None if none was. Durations are seconds, `first_byte` until the
+    of the head that was sent, None if none was. `error` is what the app raised, also where a
+    response was answered for it. Durations are seconds, `first_byte` until the
     head; `sent` and `received` count body bytes.
     """
 

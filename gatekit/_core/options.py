@@ -1,17 +1,71 @@
 """What the options of several middlewares must look like, said in the same words.
 
-Each function gives what is wrong with a value, or None.
+Each `…_problem` gives what is wrong with a value, or None. `known_keywords` makes a misspelt option
+a `ConfigurationError` like any other.
 """
 
 from __future__ import annotations
 
+import difflib
+import functools
 import inspect
 import re
-from collections.abc import Callable, Collection
-from typing import cast
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar, cast
+
+from gatekit.errors import ConfigurationError
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]+")
+
+T = TypeVar("T")
+
+
+def known_keywords(owner: type[T]) -> type[T]:
+    """A class decorator: reports an unknown keyword together with whatever else is wrong."""
+    construct = cast("Any", owner).__init__
+    parameters = inspect.signature(construct).parameters
+
+    @functools.wraps(construct)
+    def constructor(self: T, *args: object, **keywords: object) -> None:
+        unknown = {name: value for name, value in keywords.items() if name not in parameters}
+        if not unknown:
+            construct(self, *args, **keywords)
+            return
+        problems = unknown_keywords(unknown, owner)
+        known = {name: value for name, value in keywords.items() if name in parameters}
+        try:
+            construct(self, *args, **known)
+        except ConfigurationError as error:
+            problems |= error.problems
+        except TypeError:
+            pass  # an argument that is missing is most likely the misspelt one
+        raise ConfigurationError(owner.__name__, problems)
+
+    cast("Any", owner).__init__ = constructor
+    return owner
+
+
+def unknown_keywords(unknown: Mapping[str, object], owner: type) -> dict[str, str]:
+    """A keyword that nobody knows, with the one that was probably meant."""
+    if not unknown:
+        return {}
+    known = [
+        name
+        for name, parameter in inspect.signature(owner).parameters.items()
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    problems: dict[str, str] = {}
+    for name in unknown:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+        problems[name] = f"is not an option of {owner.__name__}{hint}"
+    return problems
+
+
+def flag_problem(value: object) -> str | None:
+    """Of a switch: text such as "no" would count as true."""
+    return None if isinstance(value, bool) else f"must be True or False, not {value!r}"
 
 
 def name_problem(name: object) -> str | None:

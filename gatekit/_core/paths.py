@@ -28,7 +28,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from urllib.parse import unquote_to_bytes
 
-from gatekit._core.options import each_problem
+from gatekit._core.options import each_problem, known_keywords
 from gatekit.errors import check
 
 _ENCODED = ("%2F", "%5C", "%2E", "%00")
@@ -54,6 +54,7 @@ _DOTS = frozenset((b".", b"%2E", b"%2e"))
 _DOUBLE_DOTS = frozenset(one + other for one in _DOTS for other in _DOTS)
 
 
+@known_keywords
 class PathRules:
     """What a gateway refuses in paths.
 

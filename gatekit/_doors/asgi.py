@@ -38,20 +38,22 @@ logger = logging.getLogger("gatekit")
 _IO = AsyncIO()
 
 
-def asgi(app: ASGIApp, /, *middlewares: Middleware) -> ASGIApp:
+def asgi(app: ASGIApp, /, *middlewares: Middleware) -> ASGIDoor:
     """Wraps an ASGI app in middlewares, outermost first."""
     check("asgi", app=not_callable(app, "an ASGI app", "(scope, receive, send)"))
-    return _Door(compose(flatten("asgi", middlewares), to_app), app, middlewares)
+    return ASGIDoor(compose(flatten("asgi", middlewares), to_app), app, middlewares)
 
 
-def asgi_app(handler: Handler, /, *middlewares: Middleware) -> ASGIApp:
+def asgi_app(handler: Handler, /, *middlewares: Middleware) -> ASGIDoor:
     """An ASGI app whose every request a handler answers."""
     check("asgi_app", handler=not_callable(handler, "a handler", "(request)"))
     parts = flatten("asgi_app", middlewares)
-    return _Door(compose(parts, terminal(handler)), None, (*middlewares, handler))
+    return ASGIDoor(compose(parts, terminal(handler)), None, (*middlewares, handler))
 
 
-class _Door:
+class ASGIDoor:
+    """An ASGI app; `aclose()` gives back what its middlewares and handlers hold."""
+
     __slots__ = ("_app", "_closables", "_handler")
 
     def __init__(self, handler: Handler, app: ASGIApp | None, parts: tuple[object, ...]) -> None:
@@ -85,18 +87,33 @@ class _Door:
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app is None:
-            while (await receive())["type"] != "lifespan.shutdown":
-                await send({"type": "lifespan.startup.complete"})
-            await self.aclose()
-            await send({"type": "lifespan.shutdown.complete"})
+            await receive()
+            await self._live(receive, send)
             return
 
+        said: list[str] = []
+
         async def closing(message: Message) -> None:
+            said.append(message["type"])
             if message["type"].startswith("lifespan.shutdown."):
                 await self.aclose()
             await send(message)
 
-        await self._app(scope, receive, closing)
+        try:
+            await self._app(scope, receive, closing)
+        except Exception:
+            # An app without a lifespan, as Django's, raises at once; what the parts hold has one.
+            if said or not self._closables:
+                raise
+            await self._live(receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """The lifespan of what has none itself. An app may have taken the first message already."""
+        await send({"type": "lifespan.startup.complete"})
+        while (await receive())["type"] != "lifespan.shutdown":
+            pass
+        await self.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
 
 
 class _Request(Request):
@@ -123,6 +140,8 @@ class _Request(Request):
         self.scheme = scope.get("scheme", "http")
         self.root_path = root_path
         self.client = scope.get("client")
+        if self.client is not None and self.client[1].__class__ is not int:
+            self.client = (self.client[0], int(self.client[1]))  # granian gives text
         self.http_version = scope.get("http_version", "1.1")
         self._raw_path = scope.get("raw_path")
         self._receive = receive
@@ -131,7 +150,7 @@ class _Request(Request):
         scope["gatekit"] = self
 
     def _open_body(self) -> RequestBody:
-        return RequestBody(self._pull)
+        return RequestBody(None if self.is_websocket else self._pull)
 
     async def _pull(self) -> tuple[bytes, bool]:
         message = await self._receive()

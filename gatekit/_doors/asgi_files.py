@@ -14,6 +14,16 @@ from gatekit.typing import Message
 
 _PIECE = 65_536
 
+BODIES = frozenset(
+    {
+        "http.response.body",
+        "http.response.pathsend",
+        "http.response.zerocopysend",
+        "websocket.http.response.body",
+    }
+)
+"""The messages that stand for a part of the body; all others pass as they are."""
+
 
 async def body_chunks(message: Message) -> AsyncIterator[tuple[bytes, bool]]:
     """The bytes that a body message stands for, each piece with whether more will follow."""

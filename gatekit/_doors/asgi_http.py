@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable
+from inspect import CORO_SUSPENDED, getcoroutinestate
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -19,7 +20,7 @@ from gatekit._core.exchange import Exchange, bodiless, fix_length, unanswered
 from gatekit._core.flow import Onion, Step, fail, is_step, poke, poke_error, resume, settle
 from gatekit._core.messages import Request, Response
 from gatekit._core.signals import APP, APP_BODY, AppBody, ReadBody
-from gatekit._doors.asgi_files import body_chunks
+from gatekit._doors.asgi_files import BODIES, body_chunks
 from gatekit._doors.asgi_watch import Watch
 from gatekit.errors import BodyTooLarge, ClientDisconnected, NoResponse, Rejected
 from gatekit.typing import ASGIApp, Handler, Message, Receive, Scope, Send
@@ -66,19 +67,22 @@ class HTTPExchange(Exchange):
 
     async def run(self) -> None:
         try:
-            step = poke(self._onion, None)
-            if step is not APP and not is_step(step):
-                step = await self._wait(step)
+            poked = poke(self._onion, None)
+            step = poked if is_step(poked) else await self._wait(poked)
             if step is APP:
                 await self._call_app()
                 if self._waiting or not self.finished:
                     await self._app_returned()
             elif not self.left:
                 await self._take(step)
+            elif isinstance(step, Response):
+                await aclose_body(step.body)
         except BaseException as error:
             await self._failed(error)
         finally:
             self.request._receive = None  # the server's cycle: its receive knows the scope
+            if self.request._body is not None:
+                self.request._body.close()
             if self.request._finish:
                 self.request.endpoint = self.request.endpoint or _endpoint(self._scope)
                 await self.close_book()
@@ -124,7 +128,7 @@ class HTTPExchange(Exchange):
             await self._answer(unanswered(self.request, error))
             return
         if not isinstance(error, Exception):
-            if self._waiting:
+            if self._waiting and getcoroutinestate(self._onion) == CORO_SUSPENDED:
                 self._waiting = False
                 await fail(self._onion, error)
             raise error
@@ -154,8 +158,12 @@ class HTTPExchange(Exchange):
 
     # What the app is given in place of the server's `receive` and `send`.
 
+    async def watch(self) -> None:
+        """Raises `ClientDisconnected` when the client leaves."""
+        await self.request.body.watch()
+
     async def receive(self) -> Message:
-        if self._replaced:
+        if self._replaced or self.left:
             return {"type": "http.disconnect"}
         body = self.request._body
         if body is not None and body.touched and not self._replayed:
@@ -219,13 +227,13 @@ class HTTPExchange(Exchange):
         if message["type"] == self.BODY:
             self.sent += len(message.get("body", b""))
             if not message.get("more_body"):
-                self.finished = self._start is None or "trailers" not in self._start
+                self.finished = self._start is None or not self._start.get("trailers")
         else:
             self._count(message)
         return self._send(message)
 
     async def _filter(self, message: Message) -> None:
-        if not message["type"].startswith(self.BODY[:-4]) or message["type"].endswith("trailers"):
+        if message["type"] not in BODIES:
             await self._pass(message)
             return
         async for data, more in body_chunks(message):
@@ -234,18 +242,22 @@ class HTTPExchange(Exchange):
                 await self._pass({"type": self.BODY, "body": changed, "more_body": more})
 
     async def _hold(self, message: Message) -> None:
-        if not message["type"].startswith(self.BODY[:-4]):
+        if message["type"] == self.START:
+            raise RuntimeError(f"the app sent {self.START} twice")
+        if message["type"] not in BODIES:
             await self._send(message)
             return
         async for data, self._more in body_chunks(message):
+            if not self._waiting:
+                await self.send({"type": self.BODY, "body": data, "more_body": self._more})
+                continue
             self._held += data
             if len(self._held) > self._limit or not self._more:
                 await self._held_enough()
-            if not self._waiting:
-                break
 
     async def _drop(self, message: Message) -> None:
-        pass
+        # An app that never stops sending must not keep the loop from telling it to.
+        await asyncio.sleep(0)
 
     # What the onion wants next.
 
@@ -287,17 +299,19 @@ class HTTPExchange(Exchange):
         """The app's own body goes on to the client."""
         held = self._state is HTTPExchange._hold
         self._state = HTTPExchange._pass
-        if response.codecs is not None and not bodiless(self.request.method, response.status):
+        if response.codecs is not None:
             fix_length(self.request, response)
-            self._filters = Filters(response.codecs)
-            self._state = HTTPExchange._filter
+            if not bodiless(self.request.method, response.status):
+                self._filters = Filters(response.codecs)
+                self._state = HTTPExchange._filter
         return self._let_held_pass(response, start) if held else self._send_head(response, start)
 
     def _send_head(self, response: Response, start: Message) -> Awaitable[None]:
-        start["status"] = response.status
-        start["headers"] = response.raw_headers
         self.head(response.status)
-        return self._send(start)
+        if response.is_untouched and response.status == start["status"]:
+            return self._send(start)
+        # A new message, for an app may send the same one again to the next client.
+        return self._send({**start, "status": response.status, "headers": response.raw_headers})
 
     async def _let_held_pass(self, response: Response, start: Message) -> None:
         await self._send_head(response, start)
@@ -326,8 +340,6 @@ class HTTPExchange(Exchange):
         )
         if isinstance(body, bytes):
             await self._send_last(filters.finish(body) if filters else body)
-        elif self._called:
-            await self._stream(response, filters)
         else:
             with Watch(self) as watch:
                 await self._stream(response, filters)
@@ -339,12 +351,16 @@ class HTTPExchange(Exchange):
         try:
             if isinstance(body, AsyncIterable):
                 async for chunk in body:
+                    if self.left:
+                        return
                     data = filters.feed(chunk) if filters else chunk
                     if data:
                         await self._send({"type": kind, "body": data, "more_body": True})
                         self.sent += len(data)
             else:
                 for chunk in cast("list[bytes]", body):
+                    if self.left:
+                        return
                     data = filters.feed(chunk) if filters else chunk
                     if data:
                         await self._send({"type": kind, "body": data, "more_body": True})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from gatekit.errors import ClientDisconnected
 
 if TYPE_CHECKING:
-    from gatekit._core.exchange import Exchange
+    from gatekit._doors.asgi_http import HTTPExchange
 
 # Most answers are there sooner and never pay for a task.
 _PATIENCE = 0.02
@@ -28,7 +28,7 @@ class Watch:
 
     __slots__ = ("_cancelling", "_exchange", "_fired", "_handle", "_main", "_watcher")
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: HTTPExchange) -> None:
         self._exchange = exchange
         self._fired = False
         self._watcher: asyncio.Task[None] | None = None
@@ -58,6 +58,7 @@ class Watch:
         self._handle.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
+            self._watcher = None  # it knows this
         if not self._fired:
             return False
         return self._main.uncancel() <= self._cancelling and isinstance(
@@ -69,7 +70,7 @@ class Watch:
 
     async def _run(self) -> None:
         try:
-            await self._exchange.request.body.watch()
+            await self._exchange.watch()
         except ClientDisconnected:
             self._exchange.left = True
             self._fired = True

@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from gatekit._core.body import aclose_body
 from gatekit._core.messages import Response
 from gatekit._doors.asgi_http import HTTPExchange
+from gatekit.errors import ClientDisconnected
 from gatekit.typing import Message
 
 _POLICY_VIOLATION = 1008
@@ -18,10 +19,21 @@ class WebSocketExchange(HTTPExchange):
     START = "websocket.http.response.start"
     BODY = "websocket.http.response.body"
 
+    _connect: Message | None = None
+    """What the door received while a middleware waited, and the app has not seen."""
+
+    async def watch(self) -> None:
+        self._connect = await self._receive()
+        if self._connect["type"] == "websocket.connect":
+            await self._receive()
+        raise ClientDisconnected("the client left during the handshake")
+
     async def receive(self) -> Message:
-        if self._replaced:
+        if self._replaced or self.left:
             return {"type": "websocket.disconnect", "code": 1006}
-        message = await self._receive()
+        message, self._connect = self._connect, None
+        if message is None:
+            message = await self._receive()
         if message["type"] == "websocket.disconnect" and not self.finished:
             self.left = message.get("code", 1005) == 1006 or self.status is None
             self.finished = not self.left
@@ -53,14 +65,14 @@ class WebSocketExchange(HTTPExchange):
         self.head(response.status)
         if response.status == 101:
             self._state = WebSocketExchange._frames
-            start["headers"] = response.raw_headers
+            start = {**start, "headers": response.raw_headers}
         else:
             self._state = WebSocketExchange._drop
             self.finished = True
         await self._send(start)
 
     async def _answer_itself(self, response: Response) -> None:
-        if not self._called:
+        if not self._called and self._connect is None:
             await self._receive()
         if self._can_deny:
             await super()._answer_itself(response)

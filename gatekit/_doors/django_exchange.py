@@ -246,9 +246,9 @@ class DjangoExchange(DjangoBook):
 
     def _pass(self, old: HttpResponseBase, answer: Response, empty: bool) -> HttpResponseBase:
         filters = None
-        if answer.codecs is not None and not empty:
+        if answer.codecs is not None:
             fix_length(self.request, answer)
-            filters = Filters(answer.codecs)
+            filters = None if empty else Filters(answer.codecs)
         if old.streaming:
             # A server sends a file by itself if nothing has to see the bytes.
             is_file = not self._is_async and getattr(old, "file_to_stream", None) is not None

@@ -38,20 +38,22 @@ logger = logging.getLogger("gatekit")
 _IO = BlockingIO()
 
 
-def wsgi(app: WSGIApp, /, *middlewares: Middleware) -> WSGIApp:
+def wsgi(app: WSGIApp, /, *middlewares: Middleware) -> WSGIDoor:
     """Wraps a WSGI app in middlewares, outermost first."""
     check("wsgi", app=not_callable(app, "a WSGI app", "(environ, start_response)"))
-    return _Door(compose(flatten("wsgi", middlewares), to_app), app, middlewares)
+    return WSGIDoor(compose(flatten("wsgi", middlewares), to_app), app, middlewares)
 
 
-def wsgi_app(handler: Handler, /, *middlewares: Middleware) -> WSGIApp:
+def wsgi_app(handler: Handler, /, *middlewares: Middleware) -> WSGIDoor:
     """A WSGI app whose every request a handler answers."""
     check("wsgi_app", handler=not_callable(handler, "a handler", "(request)"))
     parts = flatten("wsgi_app", middlewares)
-    return _Door(compose(parts, terminal(handler)), None, (*middlewares, handler))
+    return WSGIDoor(compose(parts, terminal(handler)), None, (*middlewares, handler))
 
 
-class _Door:
+class WSGIDoor:
+    """A WSGI app; `close()` gives back what its middlewares and handlers hold."""
+
     __slots__ = ("_app", "_closables", "_handler")
 
     def __init__(self, handler: Handler, app: WSGIApp | None, parts: tuple[object, ...]) -> None:
@@ -101,6 +103,8 @@ class _Request(Request):
 
 def _text(value: str) -> str:
     """WSGI's strings are bytes in disguise (PEP 3333, "Unicode Issues")."""
+    if value.isascii():
+        return value
     return value.encode("latin-1").decode("utf-8", "surrogateescape")
 
 

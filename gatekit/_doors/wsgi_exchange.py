@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, cast
 
@@ -18,8 +17,8 @@ from gatekit._core.exchange import Exchange, bodiless, fix_length, unanswered
 from gatekit._core.flow import Onion, Step, fail_blocking, resume_blocking
 from gatekit._core.io import block
 from gatekit._core.messages import Request, Response
-from gatekit._core.problems import reason
 from gatekit._core.signals import APP, APP_BODY, AppBody, ReadBody
+from gatekit._doors.wsgi_head import declared_length, spelled, status_line
 from gatekit._doors.wsgi_input import Input, content_length, put_body, put_headers
 from gatekit.errors import BodyTooLarge, NoResponse, Rejected
 from gatekit.typing import Environ, Handler, StartResponseCallable, WSGIApp
@@ -37,9 +36,13 @@ class WSGIExchange(Exchange):
     """What the app returned; to be closed whatever happens."""
     _chunks: Iterator[bytes] = iter(())
     """What is still to be sent, before the filters."""
+    _whole: list[bytes] | None = None
+    """All that is to be sent, where it is there already and nobody waits for its end."""
     _filters: Filters | None = None
     _write: Callable[[bytes], object] | None = None
     _head: tuple[str, list[tuple[str, str]]] | None = None
+    _response: Response | None = None
+    """What the onion was given for the app's head."""
     _input: Input | None = None
     _reading: ReadBody | None = None
     """The onion waits in `response.read()` while the app still uses `write()`."""
@@ -66,15 +69,20 @@ class WSGIExchange(Exchange):
     def run(self) -> Iterable[bytes]:
         try:
             step = resume_blocking(self._onion, None)
-            if step is APP:
-                return self._call_app()
-            return self._answer(cast("Response", step))
+            body = self._call_app() if step is APP else self._answer(cast("Response", step))
+            return body if self._whole is None else self._at_once(self._whole)
         except BaseException as error:
             self.error = error
             if not isinstance(error, Exception) or self._app is not None:
                 self.close()
                 raise
             return self._answer(unanswered(self.request, error))
+
+    def _at_once(self, whole: list[bytes]) -> list[bytes]:
+        """A server may send a list together with the head; no `close()` of ours is called then."""
+        self.finished = True
+        self.close()
+        return whole
 
     # The app's side.
 
@@ -89,12 +97,19 @@ class WSGIExchange(Exchange):
             self.received = content_length(environ.get("CONTENT_LENGTH")) or 0
         assert self._app is not None
         try:
-            self._iterable = self._app(environ, self._start)
+            iterable = self._app(environ, self._start)
+            if self._dropping:  # replaced in a `write()`
+                close_body(iterable)
+                return self
+            self._iterable = iterable
             if self._head is not None and self._is_file(self._iterable):
                 return self._answer_file(self._iterable)
             self._chunks = iter(self._iterable)
             self._first_chunk()
         except Exception as error:
+            if self._dropping:
+                logger.debug("the app failed after its response was replaced", exc_info=error)
+                return self
             if not self._waiting:
                 raise
             return self._app_failed(error)
@@ -104,8 +119,12 @@ class WSGIExchange(Exchange):
         """The head and the first chunk are there: what does the onion make of them?"""
         if not self._waiting:
             return self
-        step: Step | None = self._reading
-        while isinstance(step := step or self._resume(), ReadBody):
+        try:
+            step: Step = self._reading or self._resume()
+        except Exception as error:
+            self.error = error
+            return self._answer(unanswered(self.request, error))
+        while isinstance(step, ReadBody):
             try:
                 step = self._hold(step)
             except Exception as error:
@@ -117,6 +136,8 @@ class WSGIExchange(Exchange):
     ) -> Callable[[bytes], object]:
         if exc_info is not None:
             try:
+                if self._waiting and self._response is not None and exc_info[1] is not None:
+                    raise exc_info[1].with_traceback(exc_info[2])
                 if not self._waiting and not self._dropping:
                     return self._start_response(status, headers, exc_info)
             finally:
@@ -170,8 +191,14 @@ class WSGIExchange(Exchange):
         if deadline is not None and self.request.io.now() > deadline:
             late = self.request.app_error = TimeoutError("the head came after the deadline")
             return fail_blocking(self._onion, late)
-        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        return resume_blocking(self._onion, Response.from_head(int(status[:3]), raw, APP_BODY))
+        try:
+            code = int(status[:3])
+            raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        except ValueError as error:
+            self.request.app_error = error
+            return fail_blocking(self._onion, error)
+        self._response = Response.from_head(code, raw, APP_BODY)
+        return resume_blocking(self._onion, self._response)
 
     def _app_failed(self, error: Exception) -> Iterable[bytes]:
         if self._input is not None and isinstance(self._input.refusal, Rejected):
@@ -199,29 +226,38 @@ class WSGIExchange(Exchange):
         if isinstance(body, AppBody) and self._head is None:
             response = unanswered(self.request, NoResponse("there is no app to take a body from"))
             body = response.body
+        if isinstance(body, AppBody) and empty and response.status != self._app_status():
+            response.body = body = b""
         if isinstance(body, AppBody):
-            if empty and response.status != int(self._head[0][:3]):  # type: ignore[index]
-                self._chunks, self._held = iter(()), []
+            if type(self._iterable) is list and not (self._held or self.sent):
+                self._whole = self._iterable
             self._chunks = chain(self._held, self._chunks)
             self._guess_length(response, empty)
         else:
             self._dropping = self._iterable is not None or self._head is not None
-            self._close_app()
+            try:
+                self._close_app()
+            except Exception as error:
+                logger.error("closing a replaced response failed", exc_info=error)
             self._iterable, self._chunks = _chunks(b"" if empty else body)
+            if isinstance(body, bytes):
+                self._whole = [body]
             if empty:
                 block(aclose_body(body))
         fix_length(self.request, response)
         if response.codecs is not None and not empty:
             self._filters = Filters(response.codecs)
+        if empty or self._filters is not None or self.request._finish:
+            self._whole = None
         self._begin(response)
         self.finished = empty
         return self
 
     def _begin(self, response: Response) -> None:
-        status = _status_line(response.status)
-        if self._head is None:
+        status = status_line(response.status)
+        if self._head is None or response is not self._response:
             headers = [
-                (_spelled(name), value.decode("latin-1")) for name, value in response.raw_headers
+                (spelled(name), value.decode("latin-1")) for name, value in response.raw_headers
             ]
         else:
             if self._head[0][:3] == status[:3]:
@@ -233,7 +269,8 @@ class WSGIExchange(Exchange):
                     (own.get(name) or name.title(), value)
                     for name, value in response.headers.items()
                 ]
-        self._length = _declared(response.raw_headers)
+        if self._whole is None:
+            self._length = declared_length(response.raw_headers)
         self.head(response.status)
         self._write = self._start_response(status, headers)
 
@@ -248,6 +285,9 @@ class WSGIExchange(Exchange):
         ):
             response.headers["content-length"] = str(sum(map(len, self._iterable)))
 
+    def _app_status(self) -> int:
+        return int(self._head[0][:3]) if self._head is not None else 0
+
     def _is_file(self, iterable: object) -> bool:
         wrapper = self._environ.get("wsgi.file_wrapper")
         return isinstance(wrapper, type) and isinstance(iterable, wrapper)
@@ -256,7 +296,11 @@ class WSGIExchange(Exchange):
         """A server sends its own file wrapper by itself, if nothing has to see the bytes."""
         step = self._resume()
         response = cast("Response", step)
-        untouched = not isinstance(step, ReadBody) and isinstance(response.body, AppBody)
+        untouched = (
+            isinstance(step, Response)
+            and isinstance(response.body, AppBody)
+            and (response.status == self._app_status() or not bodiless("", response.status))
+        )
         if untouched and response.codecs is None and hasattr(file, "__dict__"):
             self._waiting = False
             self._begin(response)
@@ -265,6 +309,7 @@ class WSGIExchange(Exchange):
             def closing() -> None:
                 self.finished, self.sent = True, self._length or 0
                 self._iterable = None
+                del file.close  # type: ignore[attr-defined]  # it knows this
                 try:
                     if close is not None:
                         close()
@@ -312,8 +357,9 @@ class WSGIExchange(Exchange):
             self._close_app()
         finally:
             self.request._receive = None  # it knows the request
-            self.request.endpoint = self.request.endpoint or _endpoint(self._environ)
-            block(self.close_book())
+            if self.request._finish:
+                self.request.endpoint = self.request.endpoint or _endpoint(self._environ)
+                block(self.close_book())
 
     def _close_app(self) -> None:
         iterable, self._iterable = self._iterable, None
@@ -345,21 +391,3 @@ def _blocking(chunks: AsyncIterator[bytes]) -> Iterator[bytes]:
             yield block(anext(chunks))
         except StopAsyncIteration:
             return
-
-
-def _declared(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
-    for name, value in headers:
-        if len(name) == 14 and name.lower() == b"content-length" and value.isdigit():
-            return int(value)
-    return None
-
-
-@lru_cache(1024)
-def _spelled(name: bytes) -> str:
-    """A field name as people write it; the case means nothing (RFC 9110 §5.1)."""
-    return name.decode("latin-1").title()
-
-
-@lru_cache(256)
-def _status_line(status: int) -> str:
-    return f"{status} {reason(status)}"

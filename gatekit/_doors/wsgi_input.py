@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gatekit._core.body import Pull, RequestBody
 from gatekit._core.io import block
-from gatekit.errors import ClientDisconnected, Rejected
+from gatekit.errors import ClientDisconnected, GatekitError, Rejected
 from gatekit.typing import Environ, RawHeaders
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ _UNPREFIXED = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
 def environ_headers(environ: Environ) -> RawHeaders:
     """The request's fields; CGI's way of naming them has folded case and underscores already."""
     return [
-        (_name(key), value.encode("latin-1"))
+        (name, value.encode("latin-1"))
         for key, value in environ.items()
-        if key[:5] == "HTTP_" or (key in _UNPREFIXED and value)
+        if (name := _name(key)) is not None and (value or key not in _UNPREFIXED)
     ]
 
 
@@ -44,7 +44,10 @@ def put_headers(environ: Environ, raw: Iterable[tuple[bytes, bytes]]) -> None:
 
 
 @lru_cache(1024)
-def _name(key: str) -> bytes:
+def _name(key: str) -> bytes | None:
+    """The field that a variable stands for; most variables are the process's own."""
+    if not (key.startswith("HTTP_") or key in _UNPREFIXED):
+        return None
     return key.removeprefix("HTTP_").replace("_", "-").lower().encode("latin-1")
 
 
@@ -69,8 +72,11 @@ def pull_from(environ: Environ) -> Pull | None:
         wanted = _PIECE if left is None else min(_PIECE, left)
         try:
             data: bytes = source.read(wanted) if wanted else b""
-        except OSError as error:
-            raise ClientDisconnected("the client left while it was sending its request") from error
+        except GatekitError:
+            raise
+        except Exception as error:
+            # A server says in words of its own that chunks are malformed, or that the client left.
+            raise ClientDisconnected("the request's body cannot be read") from error
         if left is None:
             return data, bool(data)
         left -= len(data)

@@ -25,7 +25,14 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TypeAlias
 
 from gatekit._core.messages import Outcome, Request, Response
-from gatekit._core.options import each_problem, function_problem, name_problem, string_problem
+from gatekit._core.options import (
+    each_problem,
+    flag_problem,
+    function_problem,
+    known_keywords,
+    name_problem,
+    string_problem,
+)
 from gatekit._core.text import printable
 from gatekit.errors import check
 from gatekit.middleware._json_formatter import JSONFormatter, rfc3339
@@ -46,6 +53,7 @@ Fields: TypeAlias = Callable[[Request, Outcome], Mapping[str, object]]
 logger = logging.getLogger("gatekit")
 
 
+@known_keywords
 class AccessLog:
     """Writes to a logger, `gatekit.access` unless told otherwise, with one level for all.
 
@@ -84,6 +92,7 @@ class AccessLog:
         number = logging.getLevelNamesMapping().get(level) if isinstance(level, str) else level
         check(
             "AccessLog",
+            log_query=flag_problem(log_query),
             logger=_logger_problem(logger),
             level=None if isinstance(number, int) else f"{level!r} is not a level of logging",
             fields=function_problem(fields),

@@ -14,11 +14,12 @@ from __future__ import annotations
 import sys
 
 from gatekit._core.messages import Request, Response
-from gatekit._core.options import integer_problem
+from gatekit._core.options import integer_problem, known_keywords
 from gatekit.errors import BodyTooLarge, Rejected, check
 from gatekit.typing import Handler
 
 
+@known_keywords
 class BodyLimit:
     """At most `max_bytes` bytes, which itself is still allowed; 0 allows no body at all."""
 

@@ -24,7 +24,13 @@ from functools import lru_cache, partial
 from gatekit._core.addresses import Network, network_key, parse_network, parse_node
 from gatekit._core.forwarded import parse_forwarded
 from gatekit._core.messages import Request, Response
-from gatekit._core.options import each_problem, integer_problem, name_problem
+from gatekit._core.options import (
+    each_problem,
+    flag_problem,
+    integer_problem,
+    known_keywords,
+    name_problem,
+)
 from gatekit.errors import check
 from gatekit.typing import Handler
 
@@ -37,6 +43,7 @@ _HOST = re.compile(r"([a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])\.?(?::[0-9]
 _SCHEMES = ("http", "https", "ws", "wss")
 
 
+@known_keywords
 class ClientIP:
     """Sets `request.client_ip` and `request.trusted_peer`.
 
@@ -60,6 +67,7 @@ class ClientIP:
     ) -> None:
         check(
             "ClientIP",
+            trust_unix=flag_problem(trust_unix),
             trusted=_trusted_problem(trusted, hops),
             hops=None if hops is None else integer_problem(hops, 1),
             header=name_problem(header),
@@ -85,6 +93,7 @@ class ClientIP:
             trusted = self._trust_unix
         request.trusted_peer = trusted
         if trusted:
+            request.trusted_header = self._key.decode("ascii")
             if self._forwarded:
                 self._read_forwarded(request)
             else:

@@ -21,7 +21,7 @@ from functools import partial
 
 from gatekit._core.compose import answered
 from gatekit._core.messages import Request, Response
-from gatekit._core.options import function_problem, name_problem
+from gatekit._core.options import flag_problem, function_problem, known_keywords, name_problem
 from gatekit.errors import check
 from gatekit.typing import Handler
 
@@ -31,6 +31,7 @@ correlation_id: ContextVar[str | None] = ContextVar("gatekit.correlation_id", de
 """The id of the request that this context serves."""
 
 
+@known_keywords
 class CorrelationId:
     """Finds or makes `request.correlation_id` and sends it back.
 
@@ -52,6 +53,7 @@ class CorrelationId:
     ) -> None:
         check(
             "CorrelationId",
+            response_header=flag_problem(response_header),
             header=name_problem(header),
             accept=None if isinstance(accept, bool) else function_problem(accept),
             generate=function_problem(generate),
@@ -71,8 +73,9 @@ class CorrelationId:
             chosen = self._inbound(request)
         if chosen is None:
             chosen = self._generate()
-            rest.append((key, chosen.encode("ascii")))
-            headers.replace(rest)
+        # A field of our own also where the client's id counts: `Connection` cannot take it away.
+        rest.append((key, chosen.encode("ascii")))
+        headers.replace(rest)
         request.correlation_id = chosen
         # Set, never reset: the way out may run in another context, where a token is refused.
         correlation_id.set(chosen)

@@ -19,7 +19,14 @@ from collections.abc import Collection
 
 from gatekit._core.compose import answered
 from gatekit._core.messages import Request, Response
-from gatekit._core.options import each_problem, integer_problem, name_problem, token_problem
+from gatekit._core.options import (
+    each_problem,
+    flag_problem,
+    integer_problem,
+    known_keywords,
+    name_problem,
+    token_problem,
+)
 from gatekit._core.origins import (
     AskOrigin,
     OriginPolicy,
@@ -37,6 +44,7 @@ _HEADERS = ("Accept", "Accept-Language", "Content-Language", "Content-Type")
 _VARY_BY_ORIGIN = (b"vary", b"Origin")
 
 
+@known_keywords
 class CORS:
     """One policy for everything behind it; `*` in `allow_origins` admits every site.
 
@@ -79,6 +87,9 @@ class CORS:
     ) -> None:
         check(
             "CORS",
+            allow_credentials=flag_problem(allow_credentials),
+            allow_private_network=flag_problem(allow_private_network),
+            timing_allow_origin=flag_problem(timing_allow_origin),
             allow_origins=each_problem(allow_origins, origin_problem)
             or _everybody_problem(
                 allow_origins, allow_credentials, allow_origin_regex, allow_origin

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from gatekit._core.body import aclose_body
 from gatekit._core.messages import Request, Response
-from gatekit._core.options import seconds_problem
+from gatekit._core.options import known_keywords, seconds_problem
 from gatekit._core.problems import ran_late, timed_out
 from gatekit.errors import check
 from gatekit.typing import Handler
 
 
+@known_keywords
 class Timeout:
     """At most `seconds` until the head. Of several, the earliest deadline holds."""
 

@@ -7,6 +7,7 @@ response = await pool.exchange(request, Timeouts(), None)
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
@@ -45,22 +46,28 @@ class LoopPool:
         head, persistent = self.settings.writer.head(request, self.origin.authority)
         now = monotonic()
         self.used_at = now
-        limit = limit_of(timeouts, deadline, now)
+        whole = limit_of(timeouts, None, now)
+        limit = whole if deadline is None else limit_of(timeouts, deadline, now)
         # 2. A connection: the idle one used last, or a place for a new one.
         connection = self.places.take(now)
         if connection is None:
             connection = await self._connection(timeouts, limit)
         # 3. The exchange on it.
         reused = connection.served > 0
+        if reused and not is_replayable(request) and _is_spoken_to(connection):
+            # What cannot be said again must not be said to a connection that is closed already.
+            connection.shut()
+            self.places.forfeit()
+            connection = await self._connection(timeouts, limit, fresh=True)
         try:
-            return await connection.exchange(request, head, persistent, timeouts, limit)
+            return await connection.exchange(request, head, persistent, timeouts, limit, whole)
         except UpstreamError:
             # 4. An idle connection may be closed by the upstream just as it is used again (RFC 9112
             #    §9.3.1); what is idempotent and can be said again is, once, on a new one.
             if not (reused and connection.stale and is_replayable(request)):
                 raise
         connection = await self._connection(timeouts, limit, fresh=True)
-        return await connection.exchange(request, head, persistent, timeouts, limit)
+        return await connection.exchange(request, head, persistent, timeouts, limit, whole)
 
     @property
     def is_unused(self) -> bool:
@@ -167,6 +174,14 @@ class LoopPool:
         if connection.closed:
             raise UpstreamError("closed", "the upstream closed or spoke before it was asked")
         return connection
+
+
+def _is_spoken_to(connection: Connection) -> bool:
+    """Whether something has come, an end above all, that the loop has not read yet."""
+    sock = connection._transport.get_extra_info("socket")
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _Waiter:

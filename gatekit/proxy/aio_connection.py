@@ -50,6 +50,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_upload",
         "_waiter",
+        "_whole",
         "_writable",
         "closed",
         "idle_since",
@@ -75,6 +76,7 @@ class Connection(asyncio.Protocol):
         self._held = False
         self.closed = False
         self.stale = False
+        self._whole = NEVER
         self.served = 0
         self.idle_since = 0.0
 
@@ -85,9 +87,14 @@ class Connection(asyncio.Protocol):
         persistent: bool,
         timeouts: Timeouts,
         limit: float,
+        whole: float,
     ) -> Response:
-        """Write `request` and wait for the head of its answer."""
+        """Write `request` and wait for the head of its answer.
+
+        `limit` holds until the head, `whole` until the last byte.
+        """
         self.served += 1
+        self._whole = whole
         self._timer.limit = limit
         self._first_byte = timeouts.first_byte
         self._idle = timeouts.idle
@@ -140,7 +147,7 @@ class Connection(asyncio.Protocol):
 
     async def put(self, data: bytes | memoryview) -> bool:
         """Write a piece of the body, and wait until the next one can be written."""
-        if self._upload is None or self._transport.is_closing():
+        if not self._is_uploading() or self._transport.is_closing():
             return False
         self._transport.write(data)
         if self._writable is None:
@@ -149,18 +156,20 @@ class Connection(asyncio.Protocol):
         else:
             self._timer.expect(self._idle, "idle_timeout")
             await self._writable
-            if self._upload is not None:
+            if self._is_uploading():
                 self._timer.expect(None, "total_timeout")
+        return self._is_uploading()
+
+    def _is_uploading(self) -> bool:
         return self._upload is not None
 
     def uploaded(self, error: Exception | None) -> None:
         """The stream of the body has ended; without an error, it is the upstream's turn."""
-        if self._upload is not None:
-            if error is not None:
-                self._fail(error)
-            else:
-                self._upload = None
-                self._timer.expect(self._first_byte, "first_byte_timeout")
+        if self._upload is not None and error is not None:
+            self._fail(error)
+        elif self._upload is not None:
+            self._upload = None
+            self._timer.expect(self._first_byte, "first_byte_timeout")
 
     def _abandon(self, waiter: asyncio.Future[Response]) -> None:
         """The exchange has raised or was cancelled: leave nothing of it behind."""
@@ -214,7 +223,7 @@ class Connection(asyncio.Protocol):
             stream.push([], True)
             return
         try:
-            if not self._is_farewell():
+            if not _is_farewell(self._transport):
                 raise UpstreamError("closed", "the connection ended without TLS's close_notify")
             self._reader.eof()
         except UpstreamError as error:
@@ -222,16 +231,6 @@ class Connection(asyncio.Protocol):
         else:
             if stream is not None:
                 self._pass_on(stream)
-
-    def _is_farewell(self) -> bool:
-        """Over TLS an end without close_notify may be an attacker's."""
-        tls = self._transport.get_extra_info("ssl_object")
-        try:
-            return tls is None or not tls.read(1)
-        except ssl.SSLZeroReturnError:
-            return True
-        except ssl.SSLError:
-            return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.closed:
@@ -251,8 +250,6 @@ class Connection(asyncio.Protocol):
         if writable is not None and not writable.done():
             writable.set_result(None)
 
-    # The answer.
-
     def _answer(self) -> None:
         """The head is there: wake the exchange, with the whole response if that is there too."""
         reader = self._reader
@@ -264,11 +261,9 @@ class Connection(asyncio.Protocol):
         if upload is not None and not upload.is_whole:
             # RFC 9112 §9.3: after a request that was not sent to its end there is no other one.
             reader.persistent = False
+        self._timer.limit = self._whole
         response: Response = UpstreamResponse(
-            reader.status,
-            reader.headers,
-            trailers=reader.trailers,
-            informational=reader.informational,
+            reader.status, reader.headers, b"", reader.trailers, reader.informational
         )
         if reader.upgraded:
             response.body = self._switch()
@@ -287,9 +282,8 @@ class Connection(asyncio.Protocol):
         self._timer.rest()
         self._idle = None
         self._stream = stream = Stream(self, self._loop)
-        leftover = self._reader.leftover
-        if leftover:
-            self._push(stream, [leftover])
+        if self._reader.leftover:
+            self._push(stream, [self._reader.leftover])
         return TunnelEnd(stream, self)
 
     def _pass_on(self, stream: Stream) -> None:
@@ -311,16 +305,14 @@ class Connection(asyncio.Protocol):
     def _finish(self) -> None:
         """The response has come whole."""
         self._timer.rest()
-        if self._reader.persistent and self._is_quiet():
+        transport = self._transport
+        busy = self._held or transport.is_closing() or transport.get_write_buffer_size()
+        if self._reader.persistent and not busy:
             self._places.release(self, monotonic())
         else:
             self._discard()
 
-    def _is_quiet(self) -> bool:
-        transport = self._transport
-        return not (self._held or transport.is_closing() or transport.get_write_buffer_size())
-
-    # What stands for the reader of a body or tunnel calls these.
+    # The streams of `aio_body` call these.
 
     def resume(self, stream: Stream) -> None:
         if self._stream is stream and self._held:
@@ -343,8 +335,6 @@ class Connection(asyncio.Protocol):
         if self._writable is not None:
             # The future is shared: a task that is cancelled must not end another's wait.
             await asyncio.shield(self._writable)
-
-    # The end.
 
     def shut(self) -> None:
         """Close it, with no word to the pool."""
@@ -393,3 +383,14 @@ async def _end(task: asyncio.Task[None]) -> None:
     if not task.done():
         task.cancel()
         await asyncio.wait((task,))
+
+
+def _is_farewell(transport: asyncio.Transport) -> bool:
+    """Over TLS an end without close_notify may be an attacker's."""
+    tls = transport.get_extra_info("ssl_object")
+    try:
+        return tls is None or not tls.read(1)
+    except ssl.SSLZeroReturnError:
+        return True
+    except ssl.SSLError:
+        return False

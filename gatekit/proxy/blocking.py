@@ -52,20 +52,21 @@ class ThreadPool:
         head, persistent = self.settings.writer.head(request, self.origin.authority)
         now = monotonic()
         self.used_at = now
-        limit = limit_of(timeouts, deadline, now)
+        whole = limit_of(timeouts, None, now)
+        limit = whole if deadline is None else limit_of(timeouts, deadline, now)
         # 2. A connection: the idle one used last, or a place for a new one.
         connection = self._take() or self._connection(timeouts, limit)
         # 3. The exchange on it.
         reused = connection.served > 0
         try:
-            return connection.exchange(request, head, persistent, timeouts, limit)
+            return connection.exchange(request, head, persistent, timeouts, limit, whole)
         except UpstreamError:
             # 4. An idle connection may be closed by the upstream just as it is used again (RFC 9112
             #    §9.3.1); what is idempotent and can be said again is, once, on a new one.
             if not (reused and connection.stale and is_replayable(request)):
                 raise
         connection = self._connection(timeouts, limit, fresh=True)
-        return connection.exchange(request, head, persistent, timeouts, limit)
+        return connection.exchange(request, head, persistent, timeouts, limit, whole)
 
     def close(self) -> None:
         """Close what is idle now, and from now on what becomes so."""

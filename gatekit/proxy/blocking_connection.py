@@ -1,10 +1,14 @@
-"""One blocking connection: a socket that never blocks by itself, and a `poll` that waits for it.
+"""One blocking connection: a socket, and the waits for it, none longer than its limit.
 
 ## What surprises
 
-The socket is non-blocking and every wait is a `poll` with the time that is left. So one code serves
-TCP, Unix sockets and TLS, an early answer is seen while a body is being sent, and no limit is
-overrun by a peer that dribbles.
+Each call into the kernel lets another thread have the interpreter, and costs two changes of thread
+where many run. So a plain socket waits for its answer inside one `recv`, which the kernel ends when
+the time that is left is over (`SO_RCVTIMEO`); all that must not wait says so for itself.
+
+Over TLS, or where the socket only seems to block because a library of green threads has put its own
+in place, the socket is non-blocking and every wait is a `poll`. So is, for both, the wait to send:
+an early answer is seen while a body is being sent. No limit is overrun by a peer that dribbles.
 
 A connection belongs to one thread at a time: the one that took it out of the pool, then the one
 that reads the body. Only a tunnel may be read and written by two.
@@ -12,9 +16,11 @@ that reads the body. Only a tunnel may be read and written by two.
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import ssl
+import struct
 from collections.abc import Iterable
 from math import ceil
 from time import monotonic
@@ -56,15 +62,19 @@ class Connection:
     """A connection and the exchange on it."""
 
     __slots__ = (
+        "_at_once",
+        "_blocks",
         "_first_byte",
         "_home",
         "_idle",
         "_limit",
+        "_patience",
         "_poll",
         "_reader",
         "_sent_all",
         "_socket",
         "_tls",
+        "_whole",
         "closed",
         "idle_since",
         "served",
@@ -72,14 +82,19 @@ class Connection:
     )
 
     def __init__(self, sock: socket.socket, reader: ResponseReader, home: Home) -> None:
-        sock.setblocking(False)
         self._socket = sock
         self._tls = isinstance(sock, ssl.SSLSocket)
+        sock.setblocking(not self._tls)
+        self._blocks = os.get_blocking(sock.fileno())
+        if not self._blocks:
+            sock.setblocking(False)
+        self._at_once = socket.MSG_DONTWAIT if self._blocks else 0
+        self._patience = 0
         self._reader = reader
         self._home = home
         self._poll = select.poll()
         self._poll.register(sock, _READABLE)
-        self._limit = NEVER
+        self._limit = self._whole = NEVER
         self._first_byte: float | None = None
         self._idle: float | None = None
         self._sent_all = True
@@ -95,9 +110,14 @@ class Connection:
         persistent: bool,
         timeouts: Timeouts,
         limit: float,
+        whole: float,
     ) -> Response:
-        """Write `request` and wait for the head of its answer."""
+        """Write `request` and wait for the head of its answer.
+
+        `limit` holds until the head, `whole` until the last byte.
+        """
         self.served += 1
+        self._whole = whole
         self._limit = limit
         self._first_byte = timeouts.first_byte
         self._idle = timeouts.idle
@@ -109,7 +129,12 @@ class Connection:
             on_informational=request.on_informational,
         )
         try:
-            self._send_request(head, request)
+            try:
+                self._send_request(head, request)
+            except UpstreamError as error:
+                if error.stage in _LOST and not reader.started:
+                    raise UpstreamError("send", error.detail) from error
+                raise
             due = self._due(self._first_byte)
             while not reader.head_complete:
                 self._read(due, "first_byte_timeout")
@@ -159,18 +184,17 @@ class Connection:
             self._read(self._due(self._idle), "idle_timeout")
 
     def _answer(self) -> Response:
+        self._limit = self._whole
         reader = self._reader
         if not self._sent_all:
             # RFC 9112 §9.3: after a request that was not sent to its end there is no other one.
             reader.persistent = False
         response: Response = UpstreamResponse(
-            reader.status,
-            reader.headers,
-            trailers=reader.trailers,
-            informational=reader.informational,
+            reader.status, reader.headers, b"", reader.trailers, reader.informational
         )
         if reader.upgraded:
             self._home.lend(self)
+            self._socket.setblocking(False)
             response.body = TunnelEnd(self._socket, reader.leftover, self.abandon)
         elif reader.complete:
             response.body = reader.take_all()
@@ -185,8 +209,6 @@ class Connection:
             self._home.release(self)
         else:
             self.abandon()
-
-    # Sending.
 
     def _send_request(self, head: bytes, request: UpstreamRequest) -> None:
         body = request.body
@@ -241,7 +263,7 @@ class Connection:
     def _send(self, data: bytes | memoryview) -> int:
         """The bytes that were taken; -1 where the upstream takes no more, but may have answered."""
         try:
-            return self._socket.send(data)
+            return self._socket.send(data, self._at_once)
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             return 0
         except OSError as error:
@@ -252,7 +274,7 @@ class Connection:
     def _is_answered(self) -> bool:
         """Read what is there, without waiting."""
         while not self._reader.head_complete:
-            if not (self._tls or self._poll.poll(0)):
+            if not self._poll.poll(0):
                 return False
             data = self._receive()
             if data is None:
@@ -260,19 +282,37 @@ class Connection:
             self._feed(data)
         return True
 
-    # Receiving.
-
     def _read(self, due: float, stage: Stage) -> None:
         """Wait for bytes and read them."""
         if self._limit != NEVER and self._limit <= monotonic():
             # Bytes that are there already would need no waiting.
             raise UpstreamError("total_timeout", "the time for the exchange is over")
-        # What TLS has decrypted already, no poll can see.
-        data = self._receive() if self._tls else None
+        if self._blocks:
+            self._feed(self._receive_until(due, stage))
+            return
+        data = None
         while data is None:
             self._wait(due, stage)
+            # No record of TLS is larger than what is read: a poll sees all that is left.
             data = self._receive()
         self._feed(data)
+
+    def _receive_until(self, due: float, stage: Stage) -> bytes:
+        """`_wait` and `_receive` in one call into the kernel, which is told the time only anew."""
+        if self._limit < due:
+            due = self._limit
+            stage = "total_timeout"
+        patience = hundredths(due)
+        if patience != self._patience:
+            timeval = struct.pack("@ll", patience // 100, patience % 100 * 10_000)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+            self._patience = patience
+        try:
+            return self._socket.recv(_READ_SIZE)
+        except BlockingIOError:
+            raise UpstreamError(stage, "the upstream was silent for too long") from None
+        except OSError as error:
+            raise UpstreamError("reset", str(error)) from error
 
     def _feed(self, data: bytes) -> None:
         if data:
@@ -283,7 +323,7 @@ class Connection:
     def _receive(self) -> bytes | None:
         """Bytes; none at all at the end of the stream, None where there are none yet."""
         try:
-            return self._socket.recv(_READ_SIZE)
+            return self._socket.recv(_READ_SIZE, self._at_once)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
         except ssl.SSLEOFError:
@@ -305,6 +345,16 @@ class Connection:
         if not events:
             raise UpstreamError(stage, "the upstream was silent for too long")
         return events[0][1]
+
+
+def hundredths(due: float) -> int:
+    """The time until `due` as the socket is told it: coarse enough to be the same for the next one.
+
+    Rounded up, so that no wait ends before it; 0 is for ever.
+    """
+    if due == NEVER:
+        return 0
+    return min(max(ceil((due - monotonic()) * 100), 1), _LONGEST_POLL)
 
 
 def milliseconds(due: float) -> int | None:

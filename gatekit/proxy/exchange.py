@@ -22,9 +22,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from math import inf
 from typing import Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from gatekit._core.options import known_keywords, seconds_problem
 from gatekit.errors import check
 
 Headers: TypeAlias = "list[tuple[bytes, bytes]]"
@@ -35,6 +35,7 @@ RequestBody: TypeAlias = "bytes | tuple[Stream, int | None] | None"
 BodyT_co = TypeVar("BodyT_co", covariant=True)
 
 
+@known_keywords
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Limits in seconds; None is no limit.
@@ -107,7 +108,6 @@ class UpstreamResponse(Generic[BodyT_co]):
         status: int,
         headers: Headers,
         body: bytes | BodyT_co = b"",
-        *,
         trailers: Headers | None = None,
         informational: list[Informational] | None = None,
     ) -> None:
@@ -163,6 +163,6 @@ class Tunnel(Body, Protocol):
 
 
 def _wrong(seconds: float | None) -> str | None:
-    if seconds is None or 0 < seconds < inf:
+    if seconds is None or seconds_problem(seconds) is None:
         return None
     return f"{seconds!r} is not a number of seconds above 0, nor None for no limit"

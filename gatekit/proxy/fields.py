@@ -5,9 +5,9 @@ Pure functions on lists of byte pairs; names are in lower case.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Literal, TypeAlias
-from urllib.parse import quote
 
 from gatekit._core.messages import Request
 from gatekit.errors import Rejected
@@ -50,7 +50,10 @@ NOT_FORWARDED = (
 )
 NOT_RETURNED = _HOP_BY_HOP | {b"alt-svc"}
 
-_FRAMED_ONCE = (b"host", b"content-length", b"content-type", b"authorization")
+_ONCE = frozenset({b"host", b"content-length", b"content-type", b"authorization"})
+# RFC 3986 §3.2.2 and a port; nothing that would end a quoted string or an element of a list.
+_HOST = re.compile(r"[A-Za-z0-9\-._~%!$&'()*+;=:\[\]]+")
+_FRAMING = _ONCE | {b"transfer-encoding"}
 
 
 def request_fields(request: Request, underscores: Underscores) -> RawHeaders:
@@ -74,9 +77,23 @@ def request_fields(request: Request, underscores: Underscores) -> RawHeaders:
         fields.append(field)
     if not nominated:
         return fields
-    # A field that a middleware set after the client nominated its name is not the client's.
-    sent = request._raw_headers or request.headers.raw
-    return [field for field in fields if field[0] not in nominated or field not in sent]
+    return _without_nominated(request, fields, nominated)
+
+
+def _without_nominated(request: Request, fields: RawHeaders, nominated: set[bytes]) -> RawHeaders:
+    """A field that a middleware set is not the client's, and not the client's to nominate.
+
+    They are told apart by identity, for a client may guess the value that a middleware sets. Where
+    an outer door has handed on an environ, which is text, only equality is left.
+    """
+    first = request
+    while first._outer is not None:
+        first = first._outer
+    sent = first._raw_headers or first.headers.raw
+    identities = set(map(id, sent))
+    if first is not request and identities.isdisjoint(map(id, request._raw_headers or ())):
+        return [field for field in fields if field[0] not in nominated or field not in sent]
+    return [field for field in fields if field[0] not in nominated or id(field) not in identities]
 
 
 def nominees(connection: bytes) -> set[bytes]:
@@ -87,47 +104,74 @@ def nominees(connection: bytes) -> set[bytes]:
     return names - {b"", b"close", b"keep-alive", b"host", b"content-length"}
 
 
-def check_framing(request: Request) -> int | None:
-    """The declared length of the body, None if there is none; an ambiguous one is refused.
+def check_framing(request: Request) -> tuple[int | None, bool]:
+    """The declared length of the body, or whether it comes in chunks; what is ambiguous is refused.
 
     RFC 9112 §6.1: `Transfer-Encoding` together with `Content-Length` "ought to be handled as an
     error", and §6.3: so must differing or malformed lengths.
     """
-    raw = request.headers.raw
-    names = [name for name, _ in raw]
-    for name in _FRAMED_ONCE:
-        if names.count(name) > 1:
-            raise Rejected(400, f"The field {name.decode()} occurs more than once.")
-    if b"transfer-encoding" in names:
-        if b"content-length" in names:
+    found: dict[bytes, bytes] = {}
+    for name, value in request.headers.raw:
+        if name in _FRAMING:
+            if name in found and name in _ONCE:
+                raise Rejected(400, f"The field {name.decode()} occurs more than once.")
+            # Codings in several lines are several codings.
+            found[name] = found[name] + b"," + value if name in found else value
+    if b"," in found.get(b"host", b""):
+        # A server that joins repeated fields has made one of two.
+        raise Rejected(400, "The field host occurs more than once.")
+    length = found.get(b"content-length")
+    codings = found.get(b"transfer-encoding")
+    if codings is not None:
+        if length is not None:
             raise Rejected(400, "Content-Length and Transfer-Encoding exclude each other.")
-        codings = [value.strip().lower() for name, value in raw if name == b"transfer-encoding"]
-        if codings != [b"chunked"]:
+        if request.http_version == "1.0":
+            # RFC 9112 §6.1: "MUST treat the message as if the framing is faulty".
+            raise Rejected(400, "HTTP/1.0 has no transfer codings.")
+        if codings.strip().lower() != b"chunked":
             raise Rejected(501, "The only transfer coding understood is chunked.")
-    if b"content-length" not in names:
-        return None
-    length = raw[names.index(b"content-length")][1]
-    if not length.isdigit():
-        raise Rejected(400, "Content-Length is not a number.")
-    return int(length)
+        return None, True
+    if length is None:
+        return None, False
+    # More digits than any file has bytes; int() itself refuses to read thousands of them.
+    if not length.isdigit() or len(length) > 18:
+        raise Rejected(400, "Content-Length is not a number that a length can be.")
+    return int(length), False
+
+
+def is_host(text: object) -> bool:
+    """Whether it can stand in a `Host` field: a name or an address, with a port or without."""
+    return isinstance(text, str) and _HOST.fullmatch(text) is not None
 
 
 def forwarded_fields(request: Request, prefix: str) -> RawHeaders:
     """`X-Forwarded-*` and `Forwarded` for this hop.
 
-    What the peer said is kept only if the peer is trusted (`ClientIP` decides that): then its
-    address is added to the list, and the scheme and host that it names stay.
+    What the peer said is kept only if the peer is trusted (`ClientIP` decides that), and only in
+    the field that it was trusted for: then its address is added to the list, and the scheme and
+    host that it names stay. Any other such field may be the client's, which the peer passed on; it
+    is written anew from the address that `ClientIP` found.
     """
-    address = request.client[0] if request.client else "unknown"
+    # A peer on a Unix socket has no address.
+    address = (request.client[0] if request.client else "") or "unknown"
     if not request.trusted_peer:
         return list(_said_of(address, request.scheme, request.host, prefix))
     headers = request.headers
-    scheme = headers.get("x-forwarded-proto", request.scheme)
-    host = headers.get("x-forwarded-host", request.host)
-    prefix = headers.get("x-forwarded-prefix", "") + prefix
+    scheme = request.forwarded_scheme or request.scheme
+    host = request.forwarded_host
+    if request.trusted_header != "forwarded":
+        # The nearest proxy wrote the last one.
+        host = headers.get("x-forwarded-host", "").rpartition(",")[2].strip(" \t")
+        prefix = headers.get("x-forwarded-prefix", "") + prefix
+    if not is_host(host):
+        host = request.host
     fields = dict(_said_of(address, scheme, host, prefix))
+    client = request.client_ip
+    before = dict(_said_of(client, "", "", "")) if client and client != address else {}
     for name, key in (("x-forwarded-for", b"x-forwarded-for"), ("forwarded", b"forwarded")):
-        said = [value.encode("latin-1") for value in headers.getlist(name)]
+        said = [before[key]] if key in before else []
+        if request.trusted_header == name:
+            said = [value.encode("latin-1") for value in headers.getlist(name)]
         fields[key] = b", ".join([*said, fields[key]])
     return list(fields.items())
 
@@ -137,16 +181,18 @@ def _said_of(address: str, scheme: str, host: str, prefix: str) -> tuple[tuple[b
     """The fields of one hop; a client that comes again asks for the same ones."""
     # RFC 7239 §6: an IPv6 address stands in brackets and, for its colons, in quotes.
     node = f'"[{address}]"' if ":" in address else address
-    element = f"for={node};proto={scheme}"
+    element = f"for={node};proto={scheme}" if scheme else f"for={node}"
     fields = [
         (b"x-forwarded-for", address.encode("latin-1")),
         (b"x-forwarded-proto", scheme.encode("latin-1")),
     ]
     if host:
-        fields.append((b"x-forwarded-host", host.encode("latin-1")))
-        if '"' not in host and "\\" not in host:
-            element += f';host="{host}"'
+        if not is_host(host):
+            # RFC 9112 §3.2: an invalid one MUST be answered with 400.
+            raise Rejected(400, "The field host holds no host.")
+        fields.append((b"x-forwarded-host", host.encode("ascii")))
+        element += f';host="{host}"'
     if prefix:
-        fields.append((b"x-forwarded-prefix", quote(prefix, safe="/").encode("ascii")))
+        fields.append((b"x-forwarded-prefix", prefix.encode("latin-1")))
     fields.append((b"forwarded", element.encode("latin-1")))
     return tuple(fields)

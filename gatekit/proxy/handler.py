@@ -20,12 +20,14 @@ sent the exchange is cut off instead, so that a short answer never looks whole.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import cast
 
 from gatekit._core.body import RequestBody
 from gatekit._core.io import block
 from gatekit._core.messages import Content, Request, Response
+from gatekit._core.options import integer_problem, known_keywords, token_problem
 from gatekit._core.paths import AmbiguousPath, PathRules, segments
 from gatekit._core.problems import problem
 from gatekit.errors import ConfigurationError, UpstreamError, check
@@ -35,6 +37,7 @@ from gatekit.proxy.fields import (
     Underscores,
     check_framing,
     forwarded_fields,
+    is_host,
     nominees,
     request_fields,
 )
@@ -54,9 +57,11 @@ from gatekit.proxy.transport import (
 )
 from gatekit.typing import RawHeaders, SupportsClose
 
+_PREFIX = re.compile(r"(/[^/?#]+)+")
 _NEVER_FORWARDED = frozenset({"CONNECT", "TRACE"})
 
 
+@known_keywords
 class Proxy:
     """Forwards every request that it is given to one upstream.
 
@@ -101,13 +106,17 @@ class Proxy:
             "Proxy",
             upstream=wrong,
             strip_prefix=_wrong_prefix(strip_prefix),
-            host=None if _is_visible(host) else 'must be "upstream", "pass" or a host to send',
-            via=None if _is_token(via) else "must be a token (RFC 9110 §5.6.2)",
+            host=None if is_host(host) else 'must be "upstream", "pass" or a host to send',
+            timeouts=_not_a(Timeouts, timeouts),
+            tls=_not_a(TLS, tls),
+            transport=_wrong_transport(transport),
+            via=token_problem(via),
             underscores=None
             if underscores in ("drop", "reject", "allow")
             else 'must be "drop", "reject" or "allow"',
-            max_connections=None if max_connections >= 1 else "must be at least 1",
-            max_pending=None if max_pending >= 0 else "must not be negative",
+            paths=_not_a(PathRules, paths),
+            max_connections=integer_problem(max_connections, 1),
+            max_pending=integer_problem(max_pending),
         )
         assert origin is not None
         self._origin = origin
@@ -133,15 +142,16 @@ class Proxy:
             return problem(405, f"{request.method} is not forwarded.", headers={"allow": "GET"})
 
         # 2. Where it goes: the path as it came, unless it could be read in two ways.
+        path = request.raw_path
         if request.route is None:
             try:
-                segments(request.raw_path, self._paths)
+                segments(path, self._paths)
             except AmbiguousPath as error:
                 return problem(400, error.detail, type="urn:gatekit:ambiguous-path")
-        target, prefix = self._target.of(request)
+        target, prefix = self._target.of(request, path)
 
         # 3. The fields that cross, and those of this hop.
-        length = check_framing(request)
+        length, is_chunked = check_framing(request)
         host = self._host_for(request)
         fields = request_fields(request, self._underscores)
         fields.append((b"host", host))
@@ -150,7 +160,7 @@ class Proxy:
 
         # 4. The body, whole if it is there, else as a stream.
         try:
-            body = await _body(request, length)
+            body = await _body(request, length, is_chunked)
             outgoing = UpstreamRequest(request.method.encode("latin-1"), target, fields, body)
 
             # 5. The exchange, up to the head of the answer.
@@ -171,6 +181,9 @@ class Proxy:
 
         # 6. The answer, its body still on its way.
         head = self._response_fields(request, answer.headers, prefix, host)
+        if answer.status == 304:
+            # Optional here (RFC 9110 §8.6), and some servers then wait for a body.
+            head = [field for field in head if field[0] != b"content-length"]
         return Response.from_head(answer.status, head, cast("Content", answer.body))
 
     def close(self) -> None:
@@ -216,11 +229,11 @@ class Proxy:
         return f"Proxy({self._origin!r})"
 
 
-async def _body(request: Request, length: int | None) -> UpstreamBody:
+async def _body(request: Request, length: int | None, is_chunked: bool) -> UpstreamBody:
     if length == 0:
         return b""
     # HTTP/1 announces a body (RFC 9112 §6.3); later versions may just send one.
-    announced = length is not None or "transfer-encoding" in request.headers
+    announced = length is not None or is_chunked
     if not announced and request.http_version.startswith("1"):
         return None
     data, is_whole = await request.body.peek()
@@ -234,22 +247,28 @@ def _blocking(body: RequestBody) -> Iterator[bytes]:
         yield data
 
 
-def _origin(upstream: str) -> tuple[Origin | None, str | None]:
+def _origin(upstream: object) -> tuple[Origin | None, str | None]:
+    if not isinstance(upstream, str):
+        return None, f"must be one URL, such as 'http://users:8001', not {upstream!r}"
     try:
         return Origin(upstream), None
     except ConfigurationError as error:
         return None, "; ".join(error.problems.values())
 
 
-def _wrong_prefix(prefix: str) -> str | None:
-    if prefix == "" or (prefix.startswith("/") and not prefix.endswith("/") and "//" not in prefix):
+def _wrong_prefix(prefix: object) -> str | None:
+    if prefix == "" or (isinstance(prefix, str) and _PREFIX.fullmatch(prefix)):
         return None
-    return f"{prefix!r} must begin with a slash and not end with one, as in '/api'"
+    return f"{prefix!r} must be a path that begins with a slash and does not end with one: '/api'"
 
 
-def _is_visible(value: str) -> bool:
-    return bool(value) and value.isascii() and value.isprintable() and " " not in value
+def _not_a(kind: type, value: object) -> str | None:
+    if value is None or isinstance(value, kind):
+        return None
+    return f"must be {kind.__name__}(...), not {value!r}"
 
 
-def _is_token(value: str) -> bool:
-    return _is_visible(value) and not any(c in value for c in '"(),/:;<=>?@[\\]{}')
+def _wrong_transport(transport: object) -> str | None:
+    if transport is None or (hasattr(transport, "send") and hasattr(transport, "asend")):
+        return None
+    return f"must have the methods of a Transport, send and asend; {transport!r} has not"

@@ -36,6 +36,7 @@ _START: Final = b"HTTP/1."
 _VERSIONS: Final = (b"HTTP/1.1 ", b"HTTP/1.0 ")
 _CHUNKED_HEAD: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 _WATCHED: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_KEPT: Final = frozenset({b"keep-alive"})
 _CHUNK_ALLOWANCE: Final = 16 * 1024
 """Bytes of chunk sizes, extensions and trailers beyond what the data itself excuses."""
 
@@ -345,7 +346,7 @@ def _framing_fields(watched: Headers) -> tuple[int | None, bool, set[bytes]]:
     options: set[bytes] = set()
     for name, value in watched:
         if name == b"connection":
-            options |= tokens(value)
+            options |= _KEPT if value == b"keep-alive" else tokens(value)
         elif name == b"content-length":
             length = _length(value, length)
         elif coded or value.strip(b" \t").lower() != b"chunked":

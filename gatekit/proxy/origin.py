@@ -19,6 +19,7 @@ from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from gatekit._core.options import known_keywords
 from gatekit.errors import ConfigurationError, check
 
 _ALLOWED = (
@@ -67,6 +68,7 @@ class Origin:
         return hash((self.key, self.base))
 
 
+@known_keywords
 @dataclass(frozen=True, slots=True)
 class TLS:
     """How the certificate of an `https` origin is checked, and the one shown to it.
@@ -161,8 +163,10 @@ def _port(parts: SplitResult) -> int:
     return port or _PORTS[parts.scheme]
 
 
-def _not_readable(path: str | None) -> str | None:
-    if path is None or (Path(path).is_file() and os.access(path, os.R_OK)):
+def _not_readable(path: object) -> str | None:
+    if path is None:
+        return None
+    if isinstance(path, str | Path) and Path(path).is_file() and os.access(path, os.R_OK):
         return None
     return f"{path!r} is not a file that can be read"
 

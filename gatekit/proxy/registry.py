@@ -91,8 +91,9 @@ class Registry:
         process = self._processes.get(os.getpid())
         if process is not None:
             pools = process.loops.pop(asyncio.get_running_loop(), None)
-            for pool in [] if pools is None else pools.by_key.values():
-                await pool.aclose()
+            if pools is not None:
+                for pool in list(pools.by_key.values()):
+                    await pool.aclose()
         self.close()
 
     def _begin_process(self) -> _Process:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from gatekit._core.conditions import plain_host
 from gatekit._core.messages import Request
 from gatekit.proxy.origin import Origin
 
@@ -20,7 +21,8 @@ class Mapping:
     """How paths of the upstream are seen by the client.
 
     `base` is the path of the upstream that the proxy puts in front, `prefix` what the client has
-    in front instead; neither ends with a slash. `host` is the `Host` that the upstream was sent.
+    in front instead, percent-encoded; neither ends with a slash. `host` is the `Host` that the
+    upstream was sent.
     """
 
     __slots__ = ("_base", "_host", "_is_identity", "_origin", "_prefix", "_request")
@@ -61,17 +63,17 @@ class Mapping:
             return url
         query = f"?{parts.query}" if parts.query else ""
         fragment = f"#{parts.fragment}" if parts.fragment else ""
-        # A path that begins with two slashes would be read as a host (RFC 3986 §4.2).
-        return ("/." if path.startswith("//") else "") + path + query + fragment
+        # What begins with two slashes names a host (RFC 3986 §4.2), and to a browser `\` is one.
+        return ("/." if path[1:2] in ("/", "\\") else "") + path + query + fragment
 
     def cookie(self, cookie: str) -> str:
-        """`Domain` is dropped where it names the upstream, `Path` is mapped."""
+        """`Domain` is dropped where it names the upstream and not the client's host as well."""
         parts = cookie.split(";")
         kept = parts[:1]
         for part in parts[1:]:
             name, _, value = part.partition("=")
             key, value = name.strip().lower(), value.strip()
-            if key == "domain" and self._is_own(value.lstrip(".").lower()):
+            if key == "domain" and self._is_foreign(value.lstrip(".").lower()):
                 continue
             if key == "path" and not self._is_identity and value.startswith("/"):
                 kept.append(f" Path={self._path(value) or value}")
@@ -96,8 +98,12 @@ class Mapping:
             return None
         return self._prefix + path[len(self._base) :]
 
-    def _is_own(self, domain: str) -> bool:
-        return any(host == domain or host.endswith("." + domain) for _, host, _ in self._own())
+    def _is_foreign(self, domain: str) -> bool:
+        """The upstream knows itself by it, and a browser would not accept it from the gateway."""
+        asked = self._request.forwarded_host or self._request.host
+        if _covers(domain, plain_host(asked)):
+            return False
+        return any(_covers(domain, host) for _, host, _ in self._own())
 
     def _own(self) -> set[tuple[str, str, int]]:
         """By what address the upstream may know itself: its origin, or the `Host` it was sent."""
@@ -106,6 +112,10 @@ class Mapping:
             _authority(f"{self._origin.scheme}://{self._host}", ""),
             _authority(f"{self._request.scheme}://{self._host}", ""),
         }
+
+
+def _covers(domain: str, host: str) -> bool:
+    return host == domain or host.endswith("." + domain)
 
 
 def _authority(url: str, scheme: str) -> tuple[str, str, int]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from gatekit._core.messages import Request
+
+# Without what would end a cookie's `Path` or an element of a list.
+_PREFIX_SAFE = "/!$&'()*+=:@~"
 
 
 class Target:
@@ -19,11 +22,15 @@ class Target:
     def __init__(self, base: bytes, strip_prefix: str) -> None:
         self._base = base
         self._strip = [unquote(part) for part in strip_prefix.split("/")[1:]]
-        self.prefix = strip_prefix
+        self.prefix = _encoded(unquote(strip_prefix))
 
-    def of(self, request: Request) -> tuple[bytes, str]:
-        """The target, and the prefix that the client sees in front of the upstream's paths."""
-        path, prefix = request.raw_path, request.root_path
+    def of(self, request: Request, path: bytes) -> tuple[bytes, str]:
+        """The target, and the encoded prefix that the client sees in front of the upstream's paths.
+
+        `path` is the request's raw one, which is worked out anew whenever it is asked for.
+        """
+        # A mount may have taken it from the path: it holds whatever a client likes.
+        prefix = _encoded(request.root_path) if request.root_path else ""
         if self._strip:
             parts = path.split(b"/", len(self._strip) + 1)
             front = [unquote(part.decode("latin-1")) for part in parts[1 : len(self._strip) + 1]]
@@ -33,3 +40,7 @@ class Target:
         if self._base:
             path = self._base + (path if path.startswith(b"/") else b"/" + path)
         return (path or b"/") + (b"?" + request.query if request.query else b""), prefix
+
+
+def _encoded(prefix: str) -> str:
+    return quote(prefix, safe=_PREFIX_SAFE, errors="surrogateescape")

@@ -33,6 +33,7 @@ import weakref
 from collections.abc import Awaitable
 from typing import Protocol
 
+from gatekit._core.options import known_keywords
 from gatekit.errors import check
 from gatekit.proxy.exchange import (
     AsyncBody,
@@ -74,7 +75,7 @@ __all__ = [
 class Transport(Protocol):
     """Carries one request to one upstream and brings back the answer, as soon as its head is there.
 
-    `deadline` is a moment of `time.monotonic()` at which the exchange ends whatever it is doing.
+    `deadline` is a moment of `time.monotonic()` by which the head has to be there.
     Raises `UpstreamError` where the upstream failed and `InvalidMessage` where the request cannot
     be written; what the stream of a request's body raises passes through.
     """
@@ -96,6 +97,7 @@ class Transport(Protocol):
     ) -> UpstreamResponse[Body]: ...
 
 
+@known_keywords
 class HTTPTransport:
     """A `Transport` for `http`, `https` and Unix sockets.
 

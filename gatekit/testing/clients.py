@@ -86,6 +86,10 @@ async def call_asgi(
         "extensions": extensions or {},
     }
     pieces = [body] if isinstance(body, bytes) else list(body)
+    if not isinstance(body, bytes):
+        fields.setdefault("transfer-encoding", "chunked")
+    elif body and "transfer-encoding" not in fields:
+        fields.setdefault("content-length", str(len(body)))
     messages: list[Message] = [
         {"type": "http.request", "body": piece, "more_body": position < len(pieces) - 1}
         for position, piece in enumerate(pieces)

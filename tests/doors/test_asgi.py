@@ -317,3 +317,27 @@ def test_what_is_no_app_is_refused_at_construction() -> None:
         asgi(None, passes)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="handler"):
         asgi_app("http://users:8001")  # type: ignore[arg-type]
+
+
+def test_an_app_without_a_lifespan_gets_one_for_the_parts() -> None:
+    """Django's refuses the scope; what the middlewares hold is closed all the same."""
+    events: list[str] = []
+
+    class Holds:
+        async def __call__(self, request: Request, call_next: Handler) -> Response:
+            return await call_next(request)
+
+        def close(self) -> None: ...
+
+        async def aclose(self) -> None:
+            events.append("closed")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError("only HTTP here")
+
+    messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+    server = run(asgi(app, Holds()), Server({"type": "lifespan"}, messages))
+    assert events == ["closed"]
+    assert server.kinds == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    with pytest.raises(ValueError, match="only HTTP"):
+        run(asgi(app, passes), Server({"type": "lifespan"}, []))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from gatekit import Request, Response, asgi, asgi_app
 from gatekit.typing import Handler
 from tests.doors.messages import Server, http_scope
+from tests.doors.spec import Spec
 from tests.doors.test_asgi import START
 
 
@@ -148,3 +150,111 @@ def test_a_body_that_arrives_while_a_middleware_waits_is_not_lost() -> None:
 
     asyncio.run(main())
     assert b"".join(seen) == b"one two"
+
+
+def test_a_cancellation_on_the_way_out_stays_a_cancellation() -> None:
+    """It reaches the middleware that waits, and comes out as itself."""
+    seen: list[type[BaseException]] = []
+
+    async def main() -> None:
+        waiting = asyncio.Event()
+
+        async def stores(request: Request, call_next: Handler) -> Response:
+            response = await call_next(request)
+            waiting.set()
+            try:
+                await asyncio.Event().wait()
+            except BaseException as error:
+                seen.append(type(error))
+                raise
+            return response
+
+        task = asyncio.ensure_future(Server(http_scope()).run(asgi(Spec().asgi(), stores)))
+        await waiting.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert seen == [asyncio.CancelledError]
+
+
+def test_a_cancelled_callback_does_not_take_the_others_with_it() -> None:
+    """Each of `on_finish` is called, and the cancellation goes on."""
+    called: list[str] = []
+
+    async def main() -> None:
+        waiting = asyncio.Event()
+
+        async def slow(_: object) -> None:
+            waiting.set()
+            await asyncio.Event().wait()
+
+        async def registers(request: Request, call_next: Handler) -> Response:
+            request.on_finish(lambda outcome: called.append(outcome.ended))
+            request.on_finish(slow)
+            return await call_next(request)
+
+        task = asyncio.ensure_future(Server(http_scope()).run(asgi(Spec().asgi(), registers)))
+        await waiting.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert called == ["complete"]
+
+
+def test_a_client_that_leaves_ends_a_stream_that_replaced_the_apps() -> None:
+    """The app was called and has returned; the stream in its place is closed all the same."""
+    closed: list[bool] = []
+    ended: list[str] = []
+
+    async def main() -> None:
+        server = Server(http_scope())
+
+        async def body() -> AsyncIterator[bytes]:
+            try:
+                yield b"first"
+                server.leave()
+                await asyncio.Event().wait()
+            finally:
+                closed.append(True)
+
+        async def replaces(request: Request, call_next: Handler) -> Response:
+            request.on_finish(lambda outcome: ended.append(outcome.ended))
+            await call_next(request)
+            return Response(200, None, body())
+
+        app = asgi(Spec(reads_body=True).asgi(), replaces)
+        await asyncio.wait_for(server.run(app), 5)
+
+    asyncio.run(main())
+    assert (closed, ended) == ([True], ["abandoned"])
+
+
+def test_an_answer_that_nobody_waits_for_is_closed() -> None:
+    """A handler that finishes in spite of the cancellation does not leak its body."""
+    closed: list[bool] = []
+
+    class Body:
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"late"])
+
+        def close(self) -> None:
+            closed.append(True)
+
+    async def main() -> None:
+        server = Server(http_scope())
+
+        async def stubborn(request: Request) -> Response:
+            server.leave()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            return Response(200, None, Body())
+
+        await asyncio.wait_for(server.run(asgi_app(stubborn)), 5)
+        assert server.sent == []
+
+    asyncio.run(main())
+    assert closed == [True]

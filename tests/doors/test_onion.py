@@ -263,6 +263,36 @@ def test_a_request_body_may_be_filtered(door: Door) -> None:
     assert spec.seen[0]["body"] == b"QUIET!"
 
 
+def test_a_filter_added_after_a_read_still_applies(door: Door) -> None:
+    """What an outer middleware read passes through an inner one's codec on its way to the app."""
+
+    async def look(request: Request, call_next: Handler) -> Response:
+        await request.body.read()
+        return await call_next(request)
+
+    async def upper(request: Request, call_next: Handler) -> Response:
+        request.body.filter(Upper())
+        del request.headers["content-length"]
+        return await call_next(request)
+
+    spec = Spec(reads_body=True)
+    door(spec, look, upper, method="POST", body=b"quiet")
+    assert spec.seen[0]["body"] == b"QUIET!"
+
+
+def test_a_request_body_that_was_streamed_away_is_empty(door: Door) -> None:
+    """The app does not wait for bytes that a middleware has taken for itself."""
+
+    async def take(request: Request, call_next: Handler) -> Response:
+        async for _ in request.body:
+            pass
+        return await call_next(request)
+
+    spec = Spec(reads_body=True)
+    assert door(spec, take, method="POST", body=b"gone").status == 200
+    assert spec.seen[0]["body"] == b""
+
+
 def test_a_refused_request_body_is_answered(door: Door) -> None:
     """What a codec raises replaces whatever the app makes of its broken body."""
 
@@ -328,3 +358,17 @@ def test_a_head_request_has_no_body(door: Door) -> None:
         return Response.text("four")
 
     assert door(Spec(), answer, method="HEAD").body == b""
+
+
+def test_an_answer_to_head_has_the_head_of_a_filtered_get(door: Door) -> None:
+    """A length and a strong ETag that no GET would be answered with are not claimed."""
+
+    async def upper(request: Request, call_next: Handler) -> Response:
+        response = await call_next(request)
+        response.filter(Upper())
+        return response
+
+    headers = [("content-type", "text/plain"), ("content-length", "5"), ("etag", '"v1"')]
+    answer = door(Spec(headers=headers, chunks=[]), upper, method="HEAD")
+    assert "content-length" not in answer.headers
+    assert (answer.headers["etag"], answer.body) == ('W/"v1"', b"")

@@ -137,3 +137,59 @@ def test_the_outcome_of_a_websocket() -> None:
         run(asgi(until_gone, watch), {"type": "websocket.disconnect", "code": code})
     assert [outcome.ended for outcome in outcomes] == ["complete", "complete", "abandoned"]
     assert (outcomes[0].status, outcomes[0].sent, outcomes[0].received) == (101, 2, 2)
+
+
+def waiting(server: Server, answer: Response | None = None) -> Any:
+    """A middleware that waits until the door has begun to listen to the client."""
+
+    async def waits(request: Request, call_next: Handler) -> Response:
+        await server.taken.wait()
+        return answer or await call_next(request)
+
+    return waits
+
+
+def test_a_middleware_may_wait_before_the_accept() -> None:
+    """The connect that the door received meanwhile is not lost, nor taken for a leaving client."""
+    server = Server(websocket_scope(), [CONNECT])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        server.say({"type": "websocket.receive", "text": "hello"})
+        await echo(scope, receive, send)
+
+    asyncio.run(asyncio.wait_for(server.run(asgi(app, waiting(server))), 5))
+    assert server.kinds == ["websocket.accept", "websocket.send", "websocket.close"]
+
+
+def test_a_refusal_may_take_its_time() -> None:
+    """The denial response comes after a wait too."""
+    server = Server(websocket_scope(extensions=DENIAL), [CONNECT])
+    app = asgi(echo, waiting(server, Response(401)))
+    asyncio.run(asyncio.wait_for(server.run(app), 5))
+    assert server.sent[0]["status"] == 401
+
+
+def test_a_client_that_leaves_during_the_handshake_ends_the_wait() -> None:
+    """What the middleware waits for is cancelled, and the app is not called."""
+    server = Server(websocket_scope(), [CONNECT])
+    ended: list[str] = []
+
+    async def waits(request: Request, call_next: Handler) -> Response:
+        request.on_finish(lambda outcome: ended.append(outcome.ended))
+        server.say({"type": "websocket.disconnect", "code": 1006})
+        await asyncio.Event().wait()
+        return await call_next(request)
+
+    asyncio.run(asyncio.wait_for(server.run(asgi(echo, waits)), 5))
+    assert (ended, server.sent) == (["abandoned"], [])
+
+
+def test_a_handshake_has_an_empty_body() -> None:
+    """Reading it neither waits nor takes the connect away from the app."""
+
+    async def reads(request: Request, call_next: Handler) -> Response:
+        assert await request.body.read() == b""
+        return await call_next(request)
+
+    server = run(asgi(echo, reads), {"type": "websocket.receive", "text": "hello"})
+    assert server.kinds[0] == "websocket.accept"

@@ -13,6 +13,7 @@ import pytest
 from werkzeug.middleware.lint import LintMiddleware
 
 from gatekit import ConfigurationError, Request, Response, when, wsgi, wsgi_app
+from gatekit._core.body import close_body
 from gatekit.testing import call_wsgi
 from gatekit.typing import Handler
 
@@ -73,7 +74,7 @@ class Server:
         try:
             return b"".join([*self.written, *iterable])
         finally:
-            iterable.close()
+            close_body(iterable)
 
 
 def test_both_sides_pass_both_linters() -> None:
@@ -124,9 +125,34 @@ def test_close_is_always_passed_on(kind: str) -> None:
     result = Server().call(wsgi(app, middleware))
     if kind != "abandoned":
         list(result)
-    result.close()
-    result.close()
+    close_body(result)
+    close_body(result)
     assert iterable.closed == 1
+
+
+def test_a_whole_body_is_a_list_unless_its_end_is_awaited() -> None:
+    """A server sends a list together with the head, and would not close one that wants it."""
+    outcomes: list[Any] = []
+
+    async def watch(request: Request, call_next: Handler) -> Response:
+        request.on_finish(outcomes.append)
+        return await call_next(request)
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", list(HEADERS))
+        return [b"a", b"b"]
+
+    async def answer(request: Request) -> Response:
+        return Response.text("ab")
+
+    assert Server().call(wsgi(app, passes)) == [b"a", b"b"]
+    assert Server().call(wsgi_app(answer)) == [b"ab"]
+    for door in (wsgi(app, watch), wsgi_app(answer, watch)):
+        result = Server().call(door)
+        assert not isinstance(result, list)
+        assert list(result)
+        close_body(result)
+    assert [outcome.sent for outcome in outcomes] == [2, 2]
 
 
 def test_a_client_that_leaves_is_an_abandoned_exchange() -> None:

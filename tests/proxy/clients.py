@@ -153,13 +153,18 @@ class ThreadClient(Client):
         response.body.close()  # type: ignore[union-attr]
 
     def settle(self, claim: Callable[[], bool]) -> None:
-        end = monotonic() + 10.0
-        while not claim():
-            assert monotonic() < end, "the claim did not come true"
+        until(claim)
 
     def close(self) -> None:
         assert (self.usage.in_use, self.usage.pending) == (0, 0)
         self.transport.close()
+
+
+def until(claim: Callable[[], object]) -> None:
+    """Look until the claim is true."""
+    end = monotonic() + 10
+    while not claim():
+        assert monotonic() < end, "the claim did not come true"
 
 
 COLOURS = ["asyncio", "uvloop", "threads"]

@@ -121,10 +121,18 @@ def test_a_failure_has_a_name(send: Send, stage: Any, status: int, proxy_error: 
 
 
 def test_a_head_answer_keeps_its_length(send: Send) -> None:
-    """HEAD and 304 tell the length of a body that does not come."""
+    """HEAD tells the length of a body that does not come."""
     transport = upstream(lambda sent: Response(200, {"content-length": "1234"}))
     answer = send(Proxy("http://users", transport=transport), method="HEAD")
     assert (answer.headers["content-length"], answer.body) == ("1234", b"")
+
+
+def test_a_304_tells_no_length(send: Send) -> None:
+    """RFC 9110 §8.6 leaves that open; there are servers that then wait for the body."""
+    fields = {"content-length": "1234", "etag": '"a"'}
+    answer = send(Proxy("http://users", transport=upstream(lambda sent: Response(304, fields))))
+    assert (answer.status, answer.headers["etag"]) == (304, '"a"')
+    assert "content-length" not in answer.headers
 
 
 @pytest.mark.parametrize(
@@ -140,6 +148,16 @@ def test_a_head_answer_keeps_its_length(send: Send) -> None:
         ({"via": "two words"}, "via"),
         ({"underscores": "maybe"}, "underscores"),
         ({"max_connections": 0}, "max_connections"),
+        ({"max_connections": "5"}, "max_connections"),
+        ({"upstream": ["http://users"]}, "upstream"),
+        ({"strip_prefix": None}, "strip_prefix"),
+        ({"strip_prefix": "/api?x"}, "strip_prefix"),
+        ({"host": "a/b"}, "host"),
+        ({"via": 3}, "via"),
+        ({"timeouts": 10}, "timeouts"),
+        ({"tls": "ca.pem"}, "tls"),
+        ({"paths": "//"}, "paths"),
+        ({"transport": "http"}, "transport"),
     ],
 )
 def test_a_wrong_option_is_named_at_construction(wrong: dict[str, Any], name: str) -> None:
@@ -152,7 +170,8 @@ def test_a_wrong_option_is_named_at_construction(wrong: dict[str, Any], name: st
     assert set(both.value.problems) == {name, "max_pending"}
 
 
-def test_wrong_timeouts_are_refused() -> None:
-    """Zero and less is no limit to wait for."""
+@pytest.mark.parametrize("wrong", [0, -1, "10", float("nan"), float("inf"), True])
+def test_wrong_timeouts_are_refused(wrong: Any) -> None:
+    """Zero and less is no limit to wait for, and a string is none either."""
     with pytest.raises(ConfigurationError, match="first_byte"):
-        Timeouts(first_byte=0)
+        Timeouts(first_byte=wrong)

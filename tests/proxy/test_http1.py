@@ -9,33 +9,7 @@ from hypothesis import strategies as st
 from gatekit.errors import UpstreamError
 from gatekit.proxy.exchange import Headers
 from gatekit.proxy.http1 import ResponseReader
-
-OK = b"HTTP/1.1 200 OK\r\n"
-CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
-
-
-def read(
-    data: bytes,
-    method: bytes = b"GET",
-    *,
-    step: int = 0,
-    reader: ResponseReader | None = None,
-    upgrade: bool = False,
-) -> ResponseReader:
-    """Feed `data` in pieces of `step` bytes, or at once."""
-    reader = reader or ResponseReader()
-    reader.begin(method, upgrade=upgrade)
-    for start in range(0, len(data), step or len(data)):
-        reader.feed(data[start : start + (step or len(data))])
-    return reader
-
-
-def refused(data: bytes, method: bytes = b"GET", reader: ResponseReader | None = None) -> str:
-    """What is said about `data`, the same however it arrives."""
-    with pytest.raises(UpstreamError) as error:
-        read(data, method, reader=reader)
-    assert error.value.stage == "protocol"
-    return error.value.detail
+from tests.proxy.reading import CHUNKED, OK, read, refused
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3, 7])
@@ -258,42 +232,6 @@ def test_transfer_encoding_in_http_1_0_is_refused(field: bytes) -> None:
     refused(b"HTTP/1.0 200 OK\r\n" + field + b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
 
 
-BAD_CHUNKS = {
-    "a bare LF after the size": b"5\nhello\r\n0\r\n\r\n",
-    "a blank after the size": b"5 \r\nhello\r\n0\r\n\r\n",
-    "a size with 0x": b"0x5\r\nhello\r\n0\r\n\r\n",
-    "a signed size": b"+5\r\nhello\r\n0\r\n\r\n",
-    "an empty size": b"\r\nhello\r\n0\r\n\r\n",
-    "a size of more than 64 bits": b"10000000000000005\r\nhello\r\n0\r\n\r\n",
-    "no line end after the data": b"5\r\nhello0\r\n\r\n",
-    "more data than the size": b"5\r\nhelloXX\r\n0\r\n\r\n",
-    "a bare LF in an extension": b"5;a\nb\r\nhello\r\n0\r\n\r\n",
-    "a bare CR in an extension": b"5;a\rb\r\nhello\r\n0\r\n\r\n",
-    "NUL in an extension": b"5;\x00\r\nhello\r\n0\r\n\r\n",
-    "a blank before a trailer's colon": b"0\r\nA : b\r\n\r\n",
-    "a bare LF in a trailer": b"0\r\nA: b\nC: d\r\n\r\n",
-    "a folded trailer": b"0\r\nA: b\r\n c\r\n\r\n",
-    "a length in the trailers": b"0\r\nContent-Length: 5\r\n\r\n",
-    "a coding in the trailers": b"0\r\nTransfer-Encoding: chunked\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("step", [0, 1])
-@pytest.mark.parametrize("chunks", BAD_CHUNKS.values(), ids=BAD_CHUNKS.keys())
-def test_chunks_with_two_meanings_are_refused(chunks: bytes, step: int) -> None:
-    """RFC 9112 §7.1 to the letter."""
-    with pytest.raises(UpstreamError) as error:
-        read(CHUNKED + chunks, step=step)
-    assert error.value.stage == "protocol"
-
-
-@pytest.mark.parametrize("coding", [b"chunked", b"Chunked", b" chunked ", b"CHUNKED\t"])
-def test_chunked_in_any_case_and_blanks(coding: bytes) -> None:
-    """The name of a coding has no case, and blanks around a value are none of it."""
-    data = OK + b"Transfer-Encoding:" + coding + b"\r\n\r\n2\r\nok\r\n0\r\n\r\n"
-    assert read(data).take_all() == b"ok"
-
-
 @pytest.mark.parametrize("step", [0, 1])
 def test_a_head_may_be_as_large_as_the_limit_and_no_larger(step: int) -> None:
     """To the byte; and a line that never ends is found when the limit is passed."""
@@ -317,20 +255,6 @@ def test_too_many_fields_are_refused() -> None:
     fields = b"".join(b"X-%d: a\r\n" % number for number in range(11))
     assert "more than 10 fields" in refused(OK + fields + b"\r\n", reader=ResponseReader(8192, 10))
     refused(CHUNKED + b"0\r\n" + fields + b"\r\n", reader=ResponseReader(8192, 10))
-
-
-def test_chunks_with_more_extension_than_data_are_refused() -> None:
-    """A body that is all framing costs its reader time for nothing."""
-    refused(CHUNKED + b"1;" + b"a" * 20_000 + b"\r\nx\r\n")
-    refused(CHUNKED + b"1;" + b"a" * 50 + b"\r\nx\r\n" + (b"1;" + b"a" * 60 + b"\r\nx\r\n") * 1000)
-    refused(CHUNKED + b"0" * 20_000)
-    refused(CHUNKED + b"0\r\nX: " + b"a" * 20_000)
-
-
-def test_small_chunks_are_no_attack() -> None:
-    """A body in chunks of one byte is read to its end."""
-    reader = read(CHUNKED + b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n", step=1000)
-    assert (reader.complete, len(reader.take_all())) == (True, 50_000)
 
 
 @pytest.mark.parametrize(
@@ -380,6 +304,12 @@ def test_a_reader_serves_one_response_after_another() -> None:
         read(message, reader=reader)
         assert (reader.complete, reader.persistent, reader.take_all()) == (True, True, b"ok")
     assert (reader.trailers, len(reader.informational)) == ([], 1)
+
+
+def test_a_head_that_was_given_up_is_forgotten() -> None:
+    """Whatever was read before, `begin` begins."""
+    reader = read(b"HTTP/1.1 404 ")
+    assert read(OK + b"Content-Length: 0\r\n\r\n", reader=reader).status == 200
 
 
 @given(st.binary(max_size=60), st.lists(st.integers(1, 40), max_size=8))

@@ -194,6 +194,7 @@ def test_names_beyond_the_memory_of_the_writer_are_still_checked() -> None:
     writer = RequestWriter()
     for number in range(3000):
         writer.head(UpstreamRequest(b"GET", b"/", [(b"x-%d" % number, b"")]), AUTHORITY)
+    assert len(writer._known) == 1024
     with pytest.raises(InvalidMessage):
         writer.head(UpstreamRequest(b"GET", b"/", [(b"x 1", b"")]), AUTHORITY)
 

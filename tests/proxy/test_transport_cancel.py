@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Coroutine
 import pytest
 
 from gatekit.errors import UpstreamError
+from gatekit.proxy.aio_body import BodyReader
+from gatekit.proxy.aio_connection import Connection
 from gatekit.proxy.transport import (
     AsyncBody,
     HTTPTransport,
@@ -266,6 +268,33 @@ def test_a_stream_that_cancels_itself(run: Run) -> None:
 
     with Upstream(silent) as upstream:
         transport, origin = HTTPTransport(), Origin(upstream.url)
+        run(main())
+
+
+def test_a_connection_that_ends_on_its_way_to_a_waiter(run: Run) -> None:
+    """Its place is good all the same: the waiter connects anew, and nothing was sent twice."""
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell")
+        peer.read_to_end()
+
+    async def main() -> None:
+        response = await transport.asend(origin, GET, PATIENCE)
+        assert isinstance(response.body, BodyReader)
+        post = UpstreamRequest(b"POST", b"/", [])
+        waiting = asyncio.ensure_future(transport.asend(origin, post, PATIENCE))
+        await until(lambda: transport.usage(origin).pending)
+        connection = response.body._stream._source
+        assert isinstance(connection, Connection)
+        connection.data_received(b"o")
+        assert transport.usage(origin).pending == 0
+        connection.eof_received()
+        assert (await waiting).body == b"hello"
+        assert transport.usage(origin) == (0, 1, 0)
+
+    with Upstream(script, answer(HELLO)) as upstream:
+        transport, origin = HTTPTransport(max_connections=1), Origin(upstream.url)
         run(main())
 
 

@@ -18,7 +18,7 @@ from tests.proxy.upstream import Peer, Upstream, answer, silent
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 GET = UpstreamRequest(b"GET", b"/", [])
-SHORT = 0.05
+SHORT = 0.1
 
 
 def stage_of(client: Client, timeouts: Timeouts, request: UpstreamRequest = GET) -> str:
@@ -68,6 +68,25 @@ def test_an_answer_that_does_not_come(dial: Dial, said: bytes) -> None:
         client = dial(upstream.url)
         assert stage_of(client, replace(PATIENCE, first_byte=SHORT)) == "first_byte_timeout"
         assert stage_of(client, replace(PATIENCE, first_byte=None, total=SHORT)) == "total_timeout"
+
+
+def test_an_informational_head_asks_for_more_time(dial: Dial) -> None:
+    """An upstream that says it is still at work is waited for as long again."""
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.socket.settimeout(0.2)
+        for said in (b"HTTP/1.1 102 Processing\r\n\r\n", b"HTTP/1.1 100 X\r\n\r\n", HELLO):
+            # The client says nothing for so long: that is the clock.
+            with pytest.raises(TimeoutError):
+                peer.socket.recv(1)
+            peer.send(said)
+        peer.socket.settimeout(10)
+        peer.read_to_end()
+
+    with Upstream(script) as upstream:
+        client = dial(upstream.url)
+        assert client.send(GET, replace(PATIENCE, first_byte=0.45)).body == b"hello"
 
 
 def test_a_body_that_stops(dial: Dial) -> None:
@@ -129,6 +148,26 @@ def test_a_deadline_is_a_moment(dial: Dial) -> None:
         assert error.value.stage == "total_timeout"
         assert upstream.connections == 3
         assert client.usage == (0, 0, 0)
+
+
+def test_a_deadline_ends_with_the_head(dial: Dial) -> None:
+    """The body is bound by `idle` and `total` alone."""
+    late = threading.Event()
+
+    def slow(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nha")
+        late.wait(10)
+        peer.send(b"lf")
+        peer.read_to_end()
+
+    with Upstream(slow) as upstream:
+        client = dial(upstream.url)
+        deadline = monotonic() + SHORT
+        response = client.send(GET, PATIENCE, deadline)
+        client.settle(lambda: monotonic() > deadline)
+        late.set()
+        assert client.read(response) == b"half"
 
 
 def test_a_slow_reader_is_not_the_upstreams_fault(dial: Dial) -> None:
@@ -222,3 +261,29 @@ def test_options_out_of_range_are_refused_together() -> None:
         "max_head",
         "max_fields",
     }
+
+
+class GreenSocket(socket.socket):
+    """What a library of green threads puts in place: it never really blocks."""
+
+    def setblocking(self, flag: bool) -> None:
+        super().setblocking(False)
+
+
+def test_a_socket_that_only_seems_to_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is waited for with the same limits, and serves the next exchange too."""
+    monkeypatch.setattr("gatekit.proxy.blocking.socket.socket", GreenSocket)
+
+    def script(peer: Peer) -> None:
+        for _ in range(2):
+            peer.read_request()
+            peer.send(HELLO)
+        peer.read_to_end()
+
+    with Upstream(script) as upstream:
+        transport, origin = HTTPTransport(), Origin(upstream.url)
+        assert transport.send(origin, GET, PATIENCE).body == b"hello"
+        assert transport.send(origin, GET, PATIENCE).body == b"hello"
+        with pytest.raises(UpstreamError, match="first_byte_timeout"):
+            transport.send(origin, GET, replace(PATIENCE, first_byte=SHORT))
+        transport.close()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from unittest.mock import Mock
 
 import pytest
 
 from gatekit.errors import UpstreamError
+from gatekit.proxy.aio_connection import Connection
 from gatekit.proxy.aio_upload import Upload
 from gatekit.proxy.transport import HTTPTransport, Origin, Timeouts, UpstreamRequest
 from tests.proxy.clients import PATIENCE
@@ -204,3 +206,44 @@ def test_a_stream_that_ends_the_program_ends_the_exchange_first() -> None:
         asyncio.run(Upload(sink, stream(), None).run())
     assert isinstance(sink.error, UpstreamError)
     assert sink.error.stage == "body_client"
+
+
+def test_a_stream_that_never_waits_lets_others_run(run: Run) -> None:
+    """Between two of its pieces the loop has a turn for everybody else."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async def main() -> None:
+        counter = asyncio.create_task(count())
+        request = UpstreamRequest(b"PUT", b"/", [], ([b"x"] * 1000, None))
+        assert (await transport.asend(origin, request, PATIENCE)).body == b"hello"
+        counter.cancel()
+
+    with Upstream(answer(HELLO)) as upstream:
+        transport, origin = HTTPTransport(), Origin(upstream.url)
+        run(main())
+    assert turns >= 1000
+
+
+def test_a_connection_that_is_over_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that come while connecting are no answer, and nobody waits for one."""
+
+    async def main() -> None:
+        async def connect(factory: Callable[[], Connection], *_: object, **__: object) -> object:
+            connection = factory()
+            connection.connection_made(Mock(spec=asyncio.Transport))
+            connection.data_received(b"SSH-2.0-x")
+            return None, connection
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", connect)
+        with pytest.raises(UpstreamError, match="before it was asked"):
+            await transport.asend(origin, GET, PATIENCE)
+        assert transport.usage(origin) == (0, 0, 0)
+
+    transport, origin = HTTPTransport(), Origin("http://127.0.0.1:1")
+    asyncio.run(main())

@@ -68,6 +68,26 @@ def test_no_other_request_is_sent_again(dial: Dial, request_: UpstreamRequest, e
         assert client.usage == (0, 0, 0)
 
 
+@pytest.mark.parametrize("method", [b"POST", b"GET"])
+def test_a_connection_that_has_ended_already_carries_nothing(dial: Dial, method: bytes) -> None:
+    """Least of all what cannot be sent again, though the loop had no turn to hear of the end."""
+    ended = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(HELLO)
+        peer.half_close()
+        ended.set()
+
+    with Upstream(script, answer(HELLO)) as upstream:
+        client = dial(upstream.url)
+        client.get()
+        assert ended.wait(10)
+        assert client.send(UpstreamRequest(method, b"/", [], b"x")).status == 200
+        assert upstream.connections == 2
+        assert client.usage == (0, 1, 0)
+
+
 def test_a_new_connection_that_ends_is_no_reason_to_try_again(dial: Dial) -> None:
     """Only an idle connection may have been closed before it knew of the request."""
     with Upstream(hang_up) as upstream:

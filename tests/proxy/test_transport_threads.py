@@ -6,31 +6,24 @@ import gc
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from time import monotonic
 from unittest.mock import Mock
 
 import pytest
 
 from gatekit.errors import UpstreamError
 from gatekit.proxy.blocking_connection import Connection
+from gatekit.proxy.http1 import ResponseReader
 from gatekit.proxy.pool import Pool
 from gatekit.proxy.settings import NEVER
 from gatekit.proxy.transport import HTTPTransport, Origin, Timeouts, UpstreamRequest
-from tests.proxy.clients import PATIENCE
+from tests.proxy.clients import PATIENCE, until
 from tests.proxy.upstream import Peer, Script, Upstream, answer, silent
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 GET = UpstreamRequest(b"GET", b"/", [])
-
-
-def until(claim: Callable[[], object]) -> None:
-    """Look until the claim is true."""
-    end = monotonic() + 10
-    while not claim():
-        assert monotonic() < end, "the claim did not come true"
 
 
 def echo_target(peer: Peer) -> None:
@@ -214,31 +207,90 @@ def test_an_asynchronous_stream_is_refused() -> None:
 
 
 def test_a_fork_does_not_share_connections() -> None:
-    """The child connects anew and leaves the parent's connection whole."""
-    with Upstream(answer(HELLO, HELLO), answer(HELLO)) as upstream:
+    """The child connects anew, leaves the parent's connection whole, and does not keep it open."""
+    ended = threading.Event()
+
+    def script(peer: Peer) -> None:
+        answer(HELLO, HELLO)(peer)
+        ended.set()
+
+    with Upstream(script, answer(HELLO)) as upstream:
         transport, origin = HTTPTransport(), Origin(upstream.url)
         transport.send(origin, GET, PATIENCE)
-        report, child_end = socket.socketpair()
+        ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
             # Nothing of pytest may run in the child, whatever happens.
             try:
                 before = transport.usage(origin)
                 body = transport.send(origin, GET, PATIENCE).body
-                child_end.sendall(repr((tuple(before), body)).encode())
+                theirs.sendall(repr((tuple(before), body)).encode())
+                theirs.settimeout(10)
+                theirs.recv(1)
             finally:
                 os._exit(0)
-        report.settimeout(10)
-        said = report.recv(1000)
-        os.waitpid(pid, 0)
-        assert said == b"((0, 0, 0), b'hello')"
-        assert transport.usage(origin) == (0, 1, 0)
-        assert transport.send(origin, GET, PATIENCE).body == b"hello"
-        assert upstream.connections == 2
-        transport.close()
-        report.close()
-        child_end.close()
+        with ours, theirs:
+            ours.settimeout(10)
+            assert ours.recv(1000) == b"((0, 0, 0), b'hello')"
+            assert transport.usage(origin) == (0, 1, 0)
+            assert transport.send(origin, GET, PATIENCE).body == b"hello"
+            assert upstream.connections == 2
+            transport.close()
+            assert ended.wait(10)
+            ours.sendall(b".")
+            os.waitpid(pid, 0)
     assert len(upstream.requests) == 3
+
+
+def test_an_answer_is_looked_for_between_the_pieces() -> None:
+    """A stream is asked for no more once the upstream has answered."""
+    answered = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(HELLO)
+        answered.set()
+        peer.read_to_end()
+
+    def stream() -> Iterator[bytes]:
+        yield b"first"
+        assert answered.wait(10)
+        yield b"second"
+        raise AssertionError("asked for more")
+
+    with Upstream(script) as upstream:
+        transport, origin = HTTPTransport(), Origin(upstream.url)
+        request = UpstreamRequest(b"POST", b"/", [], (stream(), None))
+        assert transport.send(origin, request, PATIENCE).body == b"hello"
+        assert transport.usage(origin) == (0, 0, 0)
+
+
+def test_a_connection_that_ends_on_its_way_to_a_waiter() -> None:
+    """Its place is good all the same: the waiter connects anew, and nothing was sent twice."""
+    ended = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell")
+        assert go.wait(10)
+        peer.send(b"o")
+        peer.half_close()
+        ended.set()
+        peer.read_to_end()
+
+    go = threading.Event()
+    with Upstream(script, answer(HELLO)) as upstream, ThreadPoolExecutor(1) as threads:
+        transport, origin = HTTPTransport(max_connections=1), Origin(upstream.url)
+        response = transport.send(origin, GET, PATIENCE)
+        post = UpstreamRequest(b"POST", b"/", [])
+        waiting = threads.submit(transport.send, origin, post, PATIENCE)
+        until(lambda: transport.usage(origin).pending)
+        go.set()
+        assert ended.wait(10)
+        assert b"".join(response.body) == b"hello"  # type: ignore[arg-type]
+        assert waiting.result(10).body == b"hello"
+        assert transport.usage(origin) == (0, 1, 0)
+        transport.close()
 
 
 def test_nothing_is_opened_by_the_constructor() -> None:
@@ -276,3 +328,20 @@ def test_a_transport_that_is_dropped_leaves_no_socket() -> None:
         del transport
         gc.collect()
         assert closed.wait(10)
+
+
+def test_an_answer_is_read_though_sending_fails() -> None:
+    """An upstream that has answered may close before the request has come whole."""
+
+    class Broken(socket.socket):
+        def send(self, data: object, flags: int = 0) -> int:
+            raise BrokenPipeError
+
+    ours, theirs = socket.socketpair()
+    with Broken(fileno=ours.detach()) as broken, theirs:
+        theirs.sendall(b"HTTP/1.1 413 X\r\nContent-Length: 0\r\n\r\n")
+        home = Mock(spec=["release", "discard", "lend"])
+        connection = Connection(broken, ResponseReader(), home)
+        request = UpstreamRequest(b"POST", b"/", [], b"x")
+        assert connection.exchange(request, b"", True, PATIENCE, NEVER, NEVER).status == 413
+        home.discard.assert_called_once_with(connection)

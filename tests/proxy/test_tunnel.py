@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import linecache
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +13,7 @@ import pytest
 
 from gatekit.errors import UpstreamError
 from gatekit.proxy.transport import AsyncTunnel, HTTPTransport, Origin, Tunnel, UpstreamRequest
-from tests.proxy.clients import PATIENCE
+from tests.proxy.clients import PATIENCE, until
 from tests.proxy.conftest import Dial
 from tests.proxy.loops import Run
 from tests.proxy.upstream import Peer, Upstream, answer, silent
@@ -80,12 +82,19 @@ def test_bytes_go_both_ways_in_threads(upstream: Upstream) -> None:
     ends: list[bytes] = []
     reader = threading.Thread(target=lambda: ends.extend([*tunnel, b"end"]))
     reader.start()
+    until(lambda: "poll" in line_of(reader))
     tunnel.close()
     reader.join(10)
     assert ends == [b"end"]
     assert transport.usage(origin) == (0, 0, 0)
     with pytest.raises(UpstreamError):
         tunnel.write(b"x")
+
+
+def line_of(thread: threading.Thread) -> str:
+    """The line of source that a thread is at."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return "" if frame is None else linecache.getline(frame.f_code.co_filename, frame.f_lineno)
 
 
 def test_the_upstream_may_end_it(dial: Dial) -> None:

@@ -62,10 +62,12 @@ class Stamp:
 def with_any_framework() -> None:
     """Applications of every framework fit the doors."""
     middleware: Middleware = Stamp("a")
-    assert_type(asgi(FastAPI(), stamp, middleware), ASGIApp)
-    assert_type(asgi(Starlette(routes=[Mount("/api", asgi_app(hello, stamp))]), stamp), ASGIApp)
-    assert_type(wsgi(Flask("shop").wsgi_app, stamp, Stamp("b", loud=True)), WSGIApp)
-    assert_type(wsgi_app(hello), WSGIApp)
+    around: ASGIApp = asgi(FastAPI(), stamp, middleware)
+    mounted: ASGIApp = asgi(Starlette(routes=[Mount("/api", asgi_app(hello, stamp))]), stamp)
+    blocking: WSGIApp = wsgi(Flask("shop").wsgi_app, stamp, Stamp("b", loud=True))
+    alone: WSGIApp = wsgi_app(hello)
+    assert all(map(callable, (around, mounted, blocking, alone)))
+    wsgi_app(hello).close()
     FastAPI().add_middleware(asgi, stamp, Stamp("c"))
 
 
