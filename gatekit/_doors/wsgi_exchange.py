@@ -229,8 +229,8 @@ class WSGIExchange(Exchange):
         if isinstance(body, AppBody) and empty and response.status != self._app_status():
             response.body = body = b""
         if isinstance(body, AppBody):
-            if type(self._iterable) is list and not (self._held or self.sent):
-                self._whole = self._iterable
+            if self._iterable.__class__ is list and not (self._held or self.sent):
+                self._whole = cast("list[bytes]", self._iterable)
             self._chunks = chain(self._held, self._chunks)
             self._guess_length(response, empty)
         else:
