@@ -16,7 +16,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gatekit._core.classify import Failures
     from gatekit._core.compose import chain, when
+    from gatekit._core.decisions import Decision
     from gatekit._core.headers import Headers
     from gatekit._core.messages import Outcome, Request, Response
     from gatekit._core.paths import PathRules
@@ -35,11 +37,30 @@ if TYPE_CHECKING:
         UpstreamError,
     )
     from gatekit.gateway import Gateway
+    from gatekit.limits.plans import Plan
     from gatekit.middleware.access_log import AccessLog, JSONFormatter
     from gatekit.middleware.body_limit import BodyLimit
+    from gatekit.middleware.circuit_breaker import (
+        CircuitBreaker,
+        CircuitChange,
+        CircuitOpen,
+        CircuitStats,
+        CircuitStatus,
+    )
+    from gatekit.middleware.circuit_trips import RedisTrips
     from gatekit.middleware.client_ip import ClientIP
+    from gatekit.middleware.concurrency import (
+        AdaptiveLimit,
+        BulkheadStatus,
+        ConcurrencyLimit,
+        PartitionStatus,
+    )
     from gatekit.middleware.correlation import CorrelationFilter, CorrelationId
     from gatekit.middleware.cors import CORS
+    from gatekit.middleware.last_good import LastGood
+    from gatekit.middleware.load_shed import LoadShed
+    from gatekit.middleware.quota import Quota
+    from gatekit.middleware.rate_limit import RateLimit
     from gatekit.middleware.security_headers import SecurityHeaders
     from gatekit.middleware.timeout import Timeout
     from gatekit.proxy.exchange import Timeouts
@@ -54,26 +75,43 @@ __version__ = "0.1.0"
 # Where each public name lives, below `gatekit`.
 _HOMES = {
     "AccessLog": "middleware.access_log",
+    "AdaptiveLimit": "middleware.concurrency",
     "BodyLimit": "middleware.body_limit",
     "BodyTooLarge": "errors",
+    "BulkheadStatus": "middleware.concurrency",
     "CORS": "middleware.cors",
+    "CircuitBreaker": "middleware.circuit_breaker",
+    "CircuitChange": "middleware.circuit_breaker",
+    "CircuitOpen": "middleware.circuit_breaker",
+    "CircuitStats": "middleware.circuit_breaker",
+    "CircuitStatus": "middleware.circuit_breaker",
     "ClientDisconnected": "errors",
     "ClientIP": "middleware.client_ip",
+    "ConcurrencyLimit": "middleware.concurrency",
     "ConfigurationError": "errors",
     "CorrelationFilter": "middleware.correlation",
     "CorrelationId": "middleware.correlation",
+    "Decision": "_core.decisions",
+    "Failures": "_core.classify",
     "GatekitError": "errors",
     "Gateway": "gateway",
     "HTTPTransport": "proxy.transport",
     "Handler": "typing",
     "Headers": "_core.headers",
     "JSONFormatter": "middleware.access_log",
+    "LastGood": "middleware.last_good",
+    "LoadShed": "middleware.load_shed",
     "Middleware": "typing",
     "MisuseError": "errors",
     "NoResponse": "errors",
     "Outcome": "_core.messages",
+    "PartitionStatus": "middleware.concurrency",
     "PathRules": "_core.paths",
+    "Plan": "limits.plans",
     "Proxy": "proxy.handler",
+    "Quota": "middleware.quota",
+    "RateLimit": "middleware.rate_limit",
+    "RedisTrips": "middleware.circuit_trips",
     "Rejected": "errors",
     "Request": "_core.messages",
     "Response": "_core.messages",
@@ -99,25 +137,42 @@ __all__ = [
     "CORS",
     "TLS",
     "AccessLog",
+    "AdaptiveLimit",
     "BodyLimit",
     "BodyTooLarge",
+    "BulkheadStatus",
+    "CircuitBreaker",
+    "CircuitChange",
+    "CircuitOpen",
+    "CircuitStats",
+    "CircuitStatus",
     "ClientDisconnected",
     "ClientIP",
+    "ConcurrencyLimit",
     "ConfigurationError",
     "CorrelationFilter",
     "CorrelationId",
+    "Decision",
+    "Failures",
     "GatekitError",
     "Gateway",
     "HTTPTransport",
     "Handler",
     "Headers",
     "JSONFormatter",
+    "LastGood",
+    "LoadShed",
     "Middleware",
     "MisuseError",
     "NoResponse",
     "Outcome",
+    "PartitionStatus",
     "PathRules",
+    "Plan",
     "Proxy",
+    "Quota",
+    "RateLimit",
+    "RedisTrips",
     "Rejected",
     "Request",
     "Response",
