@@ -66,7 +66,7 @@ def test_error_is_everybodys_and_not_kept() -> None:
 
     async def scenario() -> None:
         flights: Flights[str] = Flights()
-        answers = [OSError("down"), "keys"]
+        answers: list[OSError | str] = [OSError("down"), "keys"]
 
         async def work() -> str:
             await asyncio.sleep(0)

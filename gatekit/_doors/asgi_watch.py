@@ -7,6 +7,7 @@ upstream would go on working for a client that is gone.
 from __future__ import annotations
 
 import asyncio
+import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -15,7 +16,7 @@ from gatekit.errors import ClientDisconnected
 if TYPE_CHECKING:
     from gatekit._doors.asgi_http import HTTPExchange
 
-# Most answers are there sooner and never pay for a task.
+# Seconds. Most answers are there sooner and never pay for a task.
 _PATIENCE = 0.02
 
 
@@ -26,7 +27,7 @@ class Watch:
     is kept for who reads the body.
     """
 
-    __slots__ = ("_cancelling", "_exchange", "_fired", "_handle", "_main", "_watcher")
+    __slots__ = ("_cancelling", "_exchange", "_fired", "_main", "_rounds", "_watcher")
 
     def __init__(self, exchange: HTTPExchange) -> None:
         self._exchange = exchange
@@ -34,17 +35,17 @@ class Watch:
         self._watcher: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
-        loop = asyncio.get_running_loop()
         main = asyncio.current_task()
         assert main is not None
         self._main = main
         self._cancelling = main.cancelling()
-        self._handle = loop.call_later(_PATIENCE, self._begin)
+        self._rounds = _rounds_of(asyncio.get_running_loop())
+        self._rounds.join(self)
         return self
 
     async def stop(self) -> None:
         """Leaves `receive` to others."""
-        self._handle.cancel()
+        self._rounds.leave(self)
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.wait([self._watcher])
@@ -55,7 +56,7 @@ class Watch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        self._handle.cancel()
+        self._rounds.leave(self)
         if self._watcher is not None:
             self._watcher.cancel()
             self._watcher = None  # it knows this
@@ -65,7 +66,8 @@ class Watch:
             error, asyncio.CancelledError
         )
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Its patience is over."""
         self._watcher = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
@@ -77,3 +79,55 @@ class Watch:
             self._main.cancel()
         except Exception:  # noqa: S110 — a codec's, which the body raises again to whoever reads it
             pass
+
+
+class _Rounds:
+    """One timer for all watches of a loop: a timer for each costs more than all else they do.
+
+    A watch that has seen one round to its end begins with the next, after one to two `_PATIENCE`.
+    """
+
+    __slots__ = ("_loop", "_old", "_ticks", "_young")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ticks = False
+        self._young: set[Watch] = set()
+        self._old: set[Watch] = set()
+
+    def join(self, watch: Watch) -> None:
+        self._young.add(watch)
+        if not self._ticks:
+            self._ticks = True
+            self._loop.call_later(_PATIENCE, self._tick)
+
+    def leave(self, watch: Watch) -> None:
+        self._young.discard(watch)
+        self._old.discard(watch)
+
+    def is_of(self, loop: asyncio.AbstractEventLoop) -> bool:
+        return self._loop is loop
+
+    def _tick(self) -> None:
+        due, self._old, self._young = self._old, self._young, set()
+        for watch in due:
+            watch.begin()
+        self._ticks = bool(self._old)
+        if self._ticks:
+            self._loop.call_later(_PATIENCE, self._tick)
+
+
+class _Thread(threading.local):
+    """A thread runs one loop at a time."""
+
+    rounds: _Rounds | None = None
+
+
+_thread = _Thread()
+
+
+def _rounds_of(loop: asyncio.AbstractEventLoop) -> _Rounds:
+    rounds = _thread.rounds
+    if rounds is None or not rounds.is_of(loop):
+        rounds = _thread.rounds = _Rounds(loop)
+    return rounds
