@@ -41,6 +41,7 @@ processes do not knock at the same moment.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -68,9 +69,9 @@ class Breaker:
     """One circuit. `changed` is called with every `Change`, while a lock is held: only note it."""
 
     __slots__ = (
-        "_asks", "_changed", "_latch", "_level", "_next", "_probation", "_streak", "_thresholds",
-        "_until", "_waited", "_window", "era", "key", "reason", "rejected", "since", "standing",
-        "state", "trips",
+        "_asks", "_changed", "_latch", "_level", "_next", "_probation", "_released", "_streak",
+        "_thresholds", "_until", "_waited", "_window", "era", "key", "reason", "rejected", "since",
+        "standing", "state", "trips",
     )  # fmt: skip
 
     def __init__(
@@ -94,6 +95,7 @@ class Breaker:
         self._window = thresholds.window()
         self._streak = 0
         self._probation: Probation | None = None
+        self._released: deque[tuple[int, float]] = deque()
         self._level = 0
         self._waited = 0.0
         self._until = 0.0
@@ -119,9 +121,7 @@ class Breaker:
 
         Gives its place in the window, for `amend`, or -1 where it has none.
         """
-        lock = self._latch.lock
-        if not lock.acquire(False):
-            lock = self._latch.wait()
+        lock = self._latch.take()
         try:
             if ticket != self.standing:
                 self._advance(now)
@@ -161,15 +161,18 @@ class Breaker:
             self._ask(era, now)
 
     def release(self, ticket: int, now: float) -> None:
-        """The call tells nothing; a probe gives its place back."""
+        """The call tells nothing; a probe gives its place back.
+
+        It waits for no lock (see `Latch`), and leaves word for who comes after the one that has it.
+        """
         if ticket != self.standing:
-            lock = self._latch.take()
-            try:
-                self._advance(now)
-                if self._probation is not None:
-                    self._probation.returned(ticket)
-            finally:
-                lock.release()
+            self._released.append((ticket, now))
+            lock = self._latch.lock
+            if lock.acquire(False):
+                try:
+                    self._advance(now)
+                finally:
+                    lock.release()
 
     def look(self, now: float) -> State:
         """The state as it is now, which time alone may have changed."""
@@ -241,7 +244,11 @@ class Breaker:
     # All below is called with the lock held, but for `_ask`.
 
     def _advance(self, now: float) -> None:
-        """What time alone changes."""
+        """What time alone changes, and calls that told nothing."""
+        while self._released:
+            ticket, moment = self._released.popleft()
+            if self._probation is not None:
+                self._probation.give_up(ticket, moment)
         if self.state == "open" and now >= self._until:
             self._begin("half_open", now, "its time is over")
         probation = self._probation

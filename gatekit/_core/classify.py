@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TypeAlias, cast
 
 from gatekit._core.messages import Request, Response
-from gatekit._core.options import integer_problem
+from gatekit._core.options import integer_problem, known_keywords
 from gatekit.errors import BodyTooLarge, ClientDisconnected, Rejected, Stage, UpstreamError, check
 
 Verdict: TypeAlias = bool | None
@@ -32,9 +32,10 @@ GRPC_FAILURES: frozenset[int] = frozenset({2, 4, 13, 14, 15})
 """UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE and DATA_LOSS."""
 
 # The stages at which an exchange ends through no fault of the upstream's.
-_OURS: frozenset[Stage] = frozenset({"pool_timeout", "pool_full", "body_client"})
+OURS: frozenset[Stage] = frozenset({"no_destination", "pool_timeout", "pool_full", "body_client"})
 
 
+@known_keywords
 class Failures:
     """`statuses` and `exceptions` are failures; `ignore` lists those that count neither way.
 
@@ -86,7 +87,7 @@ class Failures:
             return None
         if isinstance(result, Rejected):
             return self.verdicts.get(result.status, False)
-        if isinstance(result, UpstreamError) and result.stage in _OURS:
+        if isinstance(result, UpstreamError) and result.stage in OURS:
             return None
         return isinstance(result, self._exceptions)
 
@@ -97,7 +98,7 @@ def reached(request: Request) -> bool:
     An answer that a middleware further in gave by itself says nothing of what is behind it.
     """
     error = request.upstream_error
-    return request._answering and (error is None or error.stage not in _OURS)
+    return request._answering and (error is None or error.stage not in OURS)
 
 
 def classifier_problem(value: object) -> str | None:

@@ -11,6 +11,8 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
+from math import inf
+from random import Random
 from typing import Any, TypeVar, cast
 
 from gatekit.errors import ConfigurationError
@@ -117,6 +119,33 @@ def integer_problem(value: object, least: int = 0) -> str | None:
     return None
 
 
+def number_problem(
+    value: object, least: float = 0.0, most: float = inf, *, is_open: bool = False
+) -> str | None:
+    """Of a finite number from `least` to `most`; `least` itself is none where that end is open."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        is_high_enough = value > least if is_open else value >= least
+        if is_high_enough and value <= most and value < inf:
+            return None
+    limit = f"{'above' if is_open else 'of at least'} {least:g}"
+    limit += "" if most == inf else f" and at most {most:g}"
+    return f"must be a number {limit}, not {value!r}"
+
+
+def kind_problem(kind: type, value: object) -> str | None:
+    """Of an option that may be left out."""
+    if value is None or isinstance(value, kind):
+        return None
+    return f"must be {kind.__name__}(...), not {value!r}"
+
+
+def chance_problem(value: object) -> str | None:
+    """Of a source of chance that may be left out."""
+    if value is None or isinstance(value, Random):
+        return None
+    return f"must be a random.Random, not {value!r}"
+
+
 def seconds_problem(value: object) -> str | None:
     """Of a duration that has to be some."""
     if (
@@ -134,4 +163,13 @@ def value_problem(value: object) -> str | None:
         return f"must be a string, not {value!r}"
     if not _VALUE.fullmatch(value):
         return f"{value!r} cannot stand in a header field"
+    return None
+
+
+def hmac_key_problem(secret: object) -> str | None:
+    """Of what an HMAC-SHA256 is keyed with; the value is never shown."""
+    if not isinstance(secret, bytes):
+        return f"must be bytes, not {type(secret).__name__}"
+    if len(secret) < 16:  # half of what goes in: fewer would be the weakest part (RFC 2104 §3)
+        return f"must be at least 16 bytes long, not {len(secret)}"
     return None

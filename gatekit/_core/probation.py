@@ -58,6 +58,11 @@ class Probation:
         """Whether it was out, and is no longer."""
         return self.out.pop(ticket, None) is not None
 
+    def give_up(self, ticket: int, moment: float) -> None:
+        """It tells nothing, unless its lease was over by then: that is a failure."""
+        if self.out.get(ticket, moment) > moment:
+            del self.out[ticket]
+
     def overdue(self, now: float) -> Iterator[int]:
         """Tickets whose lease is over; who iterates takes each back."""
         while self.out:

@@ -16,14 +16,17 @@ from gatekit.limits.limiter import Verdict
 
 # It stands in keys and in the patterns that find them.
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!#-;=?-\[\]_a-z~]+")
 # A store that is away is tried again within about this time.
 _RETRY_STORE = "1"
 
 
 class Answers:
-    """`kind` ends the type of the problem, `what` begins its detail."""
+    """`kind` ends the type of the problem unless there is another; `what` begins its detail."""
 
-    __slots__ = ("_clock", "_jitter", "_kind", "_legacy", "_name", "_random", "_what", "style")
+    __slots__ = (
+        "_clock", "_jitter", "_kind", "_legacy", "_name", "_random", "_type", "_what", "style",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -34,9 +37,11 @@ class Answers:
         jitter: float,
         random: Random | None,
         clock: Callable[[], float],
+        problem_type: str | None = None,
     ) -> None:
         self._name = name
         self._kind = kind
+        self._type = problem_type or f"urn:gatekit:{kind}"
         self._what = what
         self.style: Style | None = style
         self._legacy = style in {"legacy", "both"}
@@ -69,7 +74,7 @@ class Answers:
         response = problem(
             429,
             f"{self._what}: {', '.join(violated)}. {advice}",
-            type=f"urn:gatekit:{self._kind}",
+            type=self._type,
             headers=() if wait is None else {"Retry-After": str(wait)},
             instance=request.correlation_id,
             **cast("Any", members),
@@ -118,6 +123,19 @@ def name_problem(name: object) -> str | None:
     if isinstance(name, str) and _NAME.fullmatch(name):
         return None
     return f"must be 1 to 64 of A-Za-z0-9._-, not {name!r}"
+
+
+def type_problem(uri: object) -> str | None:
+    """Of a problem's type (RFC 9457 §3.1.1)."""
+    if uri is None or (isinstance(uri, str) and _URI.fullmatch(uri)):
+        return None
+    return f"must be a URI, not {uri!r}"
+
+
+def jitter_problem(jitter: object) -> str | None:
+    if isinstance(jitter, int | float) and not isinstance(jitter, bool) and 0 <= jitter <= 1:
+        return None
+    return f"must be from 0 to 1, not {jitter!r}"
 
 
 def share_problem(share: object) -> str | None:

@@ -24,6 +24,9 @@ from gatekit.typing import Handler
 Cost: TypeAlias = "int | Callable[[Request], int | Awaitable[int]]"
 Charge: TypeAlias = Callable[[Request, Response, Outcome], int]
 
+# More than any limit holds, and a float still knows it exactly.
+_DEAREST = 2**52
+
 
 class Enforcer:
     """One for each policy; it holds nothing of a request."""
@@ -54,13 +57,13 @@ class Enforcer:
         cost = self._cost
         if not isinstance(cost, int):
             # A negative cost would be a refund that a client may have a say in.
-            cost = max(0, await resolve(cost(request)))
+            cost = min(max(0, await resolve(cost(request))), _DEAREST)
         limiter = self.limiter
         memory = limiter.memory
         if memory is not None and not keys[1:]:
             verdict = Verdict(memory.take(limits.claims(keys), cost, request.io.now()))
         else:
-            verdict = await limiter.take(request.io, limits, keys, cost)
+            verdict = await limiter.take(request.io, limits, keys, cost, deadline=request.deadline)
         standings = verdict.standings
         if verdict.degraded is not None:
             note(request, self.answers.degraded(verdict))
@@ -113,6 +116,7 @@ class Enforcer:
                 return
             difference = charge(request, response, outcome) - cost
             if difference:
+                difference = min(difference, _DEAREST)
                 await self.limiter.settle(request.io, limits, keys, difference, verdict)
 
         request.on_finish(settle)

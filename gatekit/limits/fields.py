@@ -53,7 +53,8 @@ def add_legacy(
         key=lambda pair: (pair[0].remaining, -pair[0].retry_after),
     )
     present = headers.get("x-ratelimit-remaining", "")
-    if present.isdecimal() and int(present) <= standing.remaining:
+    # Of an upstream, it may be anything.
+    if present.isdecimal() and len(present) < 16 and int(present) <= standing.remaining:
         return
     headers["x-ratelimit-limit"] = str(meter.quota)
     headers["x-ratelimit-remaining"] = str(standing.remaining)

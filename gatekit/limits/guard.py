@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from math import inf
 from typing import cast
 
 from gatekit._core.io import IO
@@ -54,18 +55,30 @@ class Guard:
         return self._open_for > 0
 
     async def take(
-        self, io: IO, claims: Sequence[Claim], cost: int, forced: bool = False
+        self,
+        io: IO,
+        claims: Sequence[Claim],
+        cost: int,
+        forced: bool = False,
+        deadline: float | None = None,
     ) -> list[Standing]:
-        """`StoreUnavailable` if it cannot be had in time."""
+        """`StoreUnavailable` if it cannot be had in time, which is `deadline` at the latest."""
         now = io.now()
+        left = inf if deadline is None else deadline - now
+        if left <= 0:
+            raise StoreUnavailable(f"{self.store!r}: the request has no time left")
         trial = self._enter(now)
         try:
-            async with io.timeout(self.timeout):
+            async with io.timeout(min(self.timeout, left)):
                 standings = await io.call(
                     self.store.take, self.store.atake, claims, cost, now, forced
                 )
         except Exception as error:
-            self._failed(io.now(), trial, error)
+            if left < self.timeout and isinstance(error, TimeoutError):
+                # It was this request that had no more time, and it says nothing of the store.
+                self._leave(trial)
+            else:
+                self._failed(io.now(), trial, error)
             raise StoreUnavailable(f"{self.store!r}: {type(error).__name__}") from error
         except BaseException:
             # Cancelled: it was the client's doing, and says nothing of the store.
@@ -125,15 +138,9 @@ class Guard:
             logger.warning("%r answers again", self.store)
 
     def _leave(self, trial: object) -> None:
-        if trial is None:
-            return
-        lock = self._latch.take()
-        try:
-            if trial is self._trial:
-                self._trial = None
-                self._until = 0.0
-        finally:
-            lock.release()
+        # Without the lock, as where coroutines are thrown away it must be: at worst two try.
+        if trial is not None and trial is self._trial:
+            self._until = 0.0
 
 
 def describe(error: Exception) -> str:

@@ -13,7 +13,7 @@ Behind a proxy the address is the proxy's unless a `ClientIP` further out finds 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutinefunction
 from typing import Literal, TypeAlias, cast
 from urllib.parse import parse_qs
 
@@ -29,7 +29,8 @@ Missing: TypeAlias = Literal["anonymous", "skip", "deny"]
 
 # A field is up to thousands of bytes long, and its sender chooses how many there are to remember.
 _LONGEST = 64
-# No header field and no cookie can hold it, so no client can name another one's bucket.
+# Begins the key of a request that has none. What a client sends and that begins so gets one more,
+# so that nobody can name another one's bucket.
 _ANONYMOUS = "\0"
 
 
@@ -46,7 +47,7 @@ def address(request: Request) -> str | None:
 def identity(request: Request) -> str | None:
     """The subject of who was authenticated further out."""
     subject = cast("object", getattr(request.identity, "subject", None))
-    return None if subject is None else str(subject)
+    return str(subject) if subject else None
 
 
 def tenant(request: Request) -> str | None:
@@ -147,7 +148,7 @@ class Keyring:
             part = self._single(request)
             if not isinstance(part, str):
                 part = await _settle(part)
-            if part and len(part) <= _LONGEST:
+            if part and len(part) <= _LONGEST and part[0] != _ANONYMOUS:
                 return part
             return self._joined(request, [part])
         return self._joined(request, [await _settle(part(request)) for part in self._parts])
@@ -156,7 +157,7 @@ class Keyring:
         whole: list[str] = []
         for part in parts:
             if part:
-                whole.append(part)
+                whole.append(_ANONYMOUS + part if part[0] == _ANONYMOUS else part)
             elif self.missing == "anonymous":
                 whole.append(f"{_ANONYMOUS}{address(request) or ''}")
             else:
@@ -168,6 +169,14 @@ async def _settle(part: object) -> str | None:
     if isawaitable(part):
         part = await cast("Awaitable[object]", part)
     return None if part is None else str(part)
+
+
+def async_in(functions: object) -> object:
+    """The first async one, for a WSGI door to find on whoever keeps it; it looks into no tuple."""
+    several = (
+        cast("tuple[object, ...]", functions) if isinstance(functions, tuple) else (functions,)
+    )
+    return next(filter(iscoroutinefunction, several), None)
 
 
 def key_problem(key: object) -> str | None:

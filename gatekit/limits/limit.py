@@ -30,6 +30,9 @@ ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 
 # What may stand in a string of a structured field (RFC 9651 §3.3.3) without being escaped.
 _NAME = re.compile(r"[ !#-\[\]-~]+")
+# An integer of a structured field has 15 digits (RFC 9651 §3.3.1); Redis keeps nothing for ever.
+_MOST = 10**15 - 1
+_LONGEST = 1000 * 360 * 86400
 
 
 class Rate(NamedTuple):
@@ -125,7 +128,7 @@ def parse(text: object, *, bare: bool = False) -> tuple[tuple[Rate, ...], str | 
     if not isinstance(text, str):
         return (), f"must be a string such as '100/minute', not {text!r}"
     if bare:
-        if not text.isdecimal() or not int(text):
+        if not (text.isascii() and text.isdecimal() and len(text) <= 15 and int(text)):
             return (), f"{text!r} is not a count; the calendar says the rest"
         return (Rate(int(text), 0.0, text),), None
     # Importing it takes longer than all of gatekit: only who limits waits for it.
@@ -137,6 +140,8 @@ def parse(text: object, *, bare: bool = False) -> tuple[tuple[Rate, ...], str | 
         return (), f"{text!r} is not a limit such as '100/minute;1000/hour': {error}"
     if any(item.amount < 1 for item in items):
         return (), f"{text!r} admits nothing; a limit is at least 1"
+    if any(item.amount > _MOST or item.get_expiry() > _LONGEST for item in items):
+        return (), f"{text!r} is more than can be counted, 10^15 - 1 in a thousand years"
     rates: list[Rate] = []
     for item in items:
         every = f"{item.multiples}-" if item.multiples > 1 else ""

@@ -15,7 +15,7 @@ from gatekit._core.messages import Request
 from gatekit.limits.fields import policy_field
 from gatekit.limits.keys import Keyring, Missing
 from gatekit.limits.limit import Algorithm, LimitLike, as_limits
-from gatekit.limits.meters import Meter, Standing
+from gatekit.limits.meters import Meter, Standing, TokenBucket
 from gatekit.limits.store import Claim
 
 # Envoy's: from four fifths on a limit is worth an operator's attention.
@@ -45,7 +45,7 @@ class LimitSet:
         names = ", ".join(meter.name for meter in self.meters)
         self.allow = Decision(scope, "allow", f"within {names}")
         self.near = Decision(scope, "allow", f"near {names}")
-        self._near = tuple(meter.quota * (1 - _NEAR) for meter in self.meters)
+        self._near = tuple(_most(meter) * (1 - _NEAR) for meter in self.meters)
         # For one meter all is at hand: itself, the bound to "near", and the field up to its number.
         self.only = self.meters[0] if len(self.meters) == 1 and not self.keyrings else None
         self.least = self._near[0]
@@ -65,10 +65,12 @@ class LimitSet:
         meters: list[Meter] = []
         local: list[Meter] = []
         keyrings: list[Keyring | None] = []
-        for limit in as_limits(value):
-            built = limit.meters(algorithm, scope=scope, clock=clock)
+        for position, limit in enumerate(as_limits(value)):
+            # What is counted by another key is counted apart: a tenant may be called as a user is.
+            place = scope if limit.key is None else f"{scope}/{position}"
+            built = limit.meters(algorithm, scope=place, clock=clock)
             meters += built
-            local += limit.meters(algorithm, scope=scope, share=share, clock=clock)
+            local += limit.meters(algorithm, scope=place, share=share, clock=clock)
             ring = None if limit.key is None else Keyring(limit.key, missing)
             keyrings += [ring] * len(built)
         return cls(scope, meters, local, keyrings)
@@ -112,3 +114,8 @@ class LimitSet:
             for meter, standing in zip(self.meters, standings, strict=True)
             if standing.retry_after
         ]
+
+
+def _most(meter: Meter) -> int:
+    """What is left of it where nothing is used."""
+    return meter.burst if isinstance(meter, TokenBucket) else meter.quota

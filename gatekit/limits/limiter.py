@@ -45,13 +45,20 @@ class Limiter:
         self._local = MemoryStore() if remote else None
 
     async def take(
-        self, io: IO, limits: LimitSet, keys: Sequence[str], cost: int, forced: bool = False
+        self,
+        io: IO,
+        limits: LimitSet,
+        keys: Sequence[str],
+        cost: int,
+        forced: bool = False,
+        deadline: float | None = None,
     ) -> Verdict:
+        """What is still to be had at `deadline`, which is that of the request."""
         claims = limits.claims(keys)
         if self.memory is not None:
             return Verdict(self.memory.take(claims, cost, io.now(), forced))
         try:
-            return Verdict(await self._guard.take(io, claims, cost, forced))
+            return Verdict(await self._guard.take(io, claims, cost, forced, deadline))
         except StoreUnavailable:
             if self._local is None:
                 return Verdict((), self._fallback)
@@ -61,7 +68,10 @@ class Limiter:
     async def settle(
         self, io: IO, limits: LimitSet, keys: Sequence[str], cost: int, verdict: Verdict
     ) -> None:
-        """Books a difference where the verdict was counted; a store that is away misses it."""
+        """Books a difference where the verdict was counted; a store that is away misses it.
+
+        It does not draw on the deadline of the request, which is over or has its answer.
+        """
         if verdict.degraded is None:
             await self.take(io, limits, keys, cost, forced=True)
         elif verdict.degraded == "local" and self._local is not None:

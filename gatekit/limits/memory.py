@@ -15,14 +15,11 @@ him in.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from functools import partial
-from threading import Lock
 from typing import Literal
-from weakref import ref
 
+from gatekit._core.latch import Latch
 from gatekit._core.options import function_problem, integer_problem, known_keywords
 from gatekit.errors import check
 from gatekit.limits.meters import Meter, Standing, State
@@ -43,7 +40,7 @@ _FULL = Standing(0, 1.0, 1.0)
 class MemoryStore:
     """At most `max_keys` buckets. `clock` takes the place of the request's own, for tests."""
 
-    __slots__ = ("__weakref__", "_clock", "_locks", "_mask", "_max", "_refuses", "_shards")
+    __slots__ = ("_clock", "_latches", "_mask", "_max", "_refuses", "_shards")
 
     def __init__(
         self,
@@ -64,11 +61,7 @@ class MemoryStore:
         self._shards = [Shard() for _ in range(count)]
         self._refuses = when_full == "deny"
         self._clock = clock
-        self._locks = [Lock() for _ in self._shards]
-        # After a fork one of them may be held by a thread that only the parent has. To ask on each
-        # request which process this is would cost a system call.
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=partial(_renew_locks, ref(self)))
+        self._latches = [Latch() for _ in self._shards]
 
     def take(
         self, claims: Sequence[Claim], cost: int, now: float, forced: bool = False
@@ -81,13 +74,13 @@ class MemoryStore:
         key = claims[0][0]
         if all(other == key for other, _ in claims):
             place = hash(key) & self._mask
-            with self._locks[place]:
+            with self._latches[place].lock:
                 return self._take_all(claims, [place] * len(claims), cost, now, forced)
         places = [hash(key) & self._mask for key, _ in claims]
         with ExitStack() as held:
             # In one order everywhere, so that two requests never wait for each other.
             for place in sorted(set(places)):
-                held.enter_context(self._locks[place])
+                held.enter_context(self._latches[place].lock)
             return self._take_all(claims, places, cost, now, forced)
 
     def take_one(
@@ -97,7 +90,7 @@ class MemoryStore:
         if self._clock is not None:
             now = self._clock()
         place = hash(key) & self._mask
-        with self._locks[place]:
+        with self._latches[place].lock:
             shard = self._shards[place]
             table = shard.tables.get(meter.id)
             if table is None:
@@ -191,7 +184,7 @@ class MemoryStore:
         for key, meter in claims:
             place = hash(key) & self._mask
             shard = self._shards[place]
-            with self._locks[place]:
+            with self._latches[place].lock:
                 table = shard.tables.get(meter.id)
                 # It stays listed among those to be looked at, and is not found then.
                 if table is not None and table.states.pop(key, None) is not None:
@@ -201,8 +194,8 @@ class MemoryStore:
         self.clear(claims)
 
     def clear_scope(self, scope: str) -> None:
-        for shard, lock in zip(self._shards, self._locks, strict=True):
-            with lock:
+        for shard, latch in zip(self._shards, self._latches, strict=True):
+            with latch.lock:
                 for name in [name for name in shard.tables if name.startswith(f"{scope}/")]:
                     shard.size -= len(shard.tables.pop(name).states)
 
@@ -215,9 +208,3 @@ class MemoryStore:
 
     def __repr__(self) -> str:
         return f"MemoryStore(max_keys={self._max * (self._mask + 1)})"
-
-
-def _renew_locks(reference: ref[MemoryStore]) -> None:
-    store = reference()
-    if store is not None:
-        store._locks = [Lock() for _ in store._shards]

@@ -98,10 +98,10 @@ class TokenBucket(_Base):
     """GCRA: `burst` at once, and one more every `seconds / quota` (ITU-T I.371, leaky bucket).
 
     The state is the theoretical arrival time: the moment at which the bucket is full again. A debt
-    is at most one bucket more, which also bounds what a clock that is set back can cost.
+    is at most one bucket more.
     """
 
-    __slots__ = ("bound", "burst", "interval", "most", "tolerance")
+    __slots__ = ("bound", "burst", "interval", "lost", "most", "tolerance")
     letter = "g"
 
     def __init__(
@@ -113,6 +113,8 @@ class TokenBucket(_Base):
         self.tolerance = self.interval * self.burst
         self.bound = self.tolerance + self.interval * _SLACK
         self.most = 2 * self.tolerance
+        # No debt is as high, even where another thread took the time a moment before this one.
+        self.lost = 3 * self.tolerance
         if self.burst != quota:
             self.id += f"/{self.burst}"
 
@@ -122,10 +124,9 @@ class TokenBucket(_Base):
         interval, full = self.interval, now
         if isinstance(state, float):
             full = state
-            if full < now:
+            # What lies so far ahead was written before the clock was set back.
+            if full < now or full - now > self.lost:
                 full = now
-            elif full - now > self.most:
-                full = now + self.most
         retry = 0.0
         later = full + cost * interval
         if later - now <= self.bound:

@@ -38,7 +38,7 @@ PlanLike: TypeAlias = "Plan | str | None"
 MERGES: tuple[Merge, ...] = get_args(Merge)
 
 _QUOTA = re.compile(
-    r"\s*([1-9][0-9]*)\s*(?:/|per)\s*(hour|day|week|month|year)s?\s*", re.IGNORECASE
+    r"\s*([1-9][0-9]{0,14})\s*(?:/|per)\s*(hour|day|week|month|year)s?\s*", re.IGNORECASE
 )
 
 T = TypeVar("T")

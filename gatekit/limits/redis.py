@@ -16,18 +16,15 @@ Looking up a host name has no deadline there: give an address, or a name that th
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from gatekit._core.options import function_problem, integer_problem, known_keywords, seconds_problem
 from gatekit.errors import check
 from gatekit.limits.guard import Guard
 from gatekit.limits.meters import Standing
-from gatekit.limits.redis_clients import Address, aclose, aconnect, connect, parse_address
+from gatekit.limits.redis_clients import Address, Clients, parse_address
 from gatekit.limits.redis_script import DIGEST, SCRIPT
 from gatekit.limits.secrecy import hashed, secret_problem
 from gatekit.limits.store import Claim, client_problem
@@ -42,8 +39,7 @@ class RedisStore:
     """
 
     __slots__ = (
-        "_address", "_clients", "_clock", "_loops", "_most", "_prefix", "_secret", "guard",
-        "single_slot", "timeout",
+        "_address", "_clients", "_clock", "_prefix", "_secret", "guard", "single_slot", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -70,54 +66,61 @@ class RedisStore:
         self._address = address
         self._prefix = prefix
         self._secret = secret
-        self._most = max_connections
         self._clock = clock
         self.timeout = timeout
         # Of the store, not of a policy: what one learns of its trouble all of them know.
         self.guard = Guard(self)
         self.single_slot = address.kind == "cluster"
-        self._clients: dict[int, Any] = {}
-        self._loops: dict[int, WeakKeyDictionary[asyncio.AbstractEventLoop, Any]] = {}
+        self._clients = Clients(address, timeout, max_connections)
 
     def take(
         self, claims: Sequence[Claim], cost: int, now: float, forced: bool = False
     ) -> list[Standing]:
-        from redis.exceptions import NoScriptError
+        from redis.exceptions import NoScriptError, ReadOnlyError
 
         words = self._words(claims, cost, forced)
-        client = self._client()
+        client = self._clients.blocking()
         try:
             answer = client.execute_command("EVALSHA", DIGEST, *words)
         except NoScriptError:
             answer = client.execute_command("EVAL", SCRIPT, *words)
+        except ReadOnlyError:
+            # No primary any more. Its name may lead to another one by now; a connection does not.
+            if (pool := _pool(client)) is not None:
+                pool.disconnect(inuse_connections=False)
+            raise
         return list(map(_standing, answer))
 
     async def atake(
         self, claims: Sequence[Claim], cost: int, now: float, forced: bool = False
     ) -> list[Standing]:
-        from redis.exceptions import NoScriptError
+        from redis.exceptions import NoScriptError, ReadOnlyError
 
         words = self._words(claims, cost, forced)
-        client = self._aclient()
+        client = self._clients.aio()
         try:
             answer = await client.execute_command("EVALSHA", DIGEST, *words)
         except NoScriptError:
             answer = await client.execute_command("EVAL", SCRIPT, *words)
+        except ReadOnlyError:
+            if (pool := _pool(client)) is not None:
+                await pool.disconnect(inuse_connections=False)
+            raise
         return list(map(_standing, answer))
 
     def clear(self, claims: Sequence[Claim]) -> None:
-        self._client().delete(*map(self._key, claims))
+        self._clients.blocking().delete(*map(self._key, claims))
 
     async def aclear(self, claims: Sequence[Claim]) -> None:
-        await self._aclient().delete(*map(self._key, claims))
+        await self._clients.aio().delete(*map(self._key, claims))
 
     def clear_scope(self, scope: str) -> None:
-        client = self._client()
+        client = self._clients.blocking()
         for key in client.scan_iter(match=self._pattern(scope), count=1000):
             client.delete(key)
 
     async def aclear_scope(self, scope: str) -> None:
-        client = self._aclient()
+        client = self._clients.aio()
         async for key in client.scan_iter(match=self._pattern(scope), count=1000):
             await client.delete(key)
 
@@ -138,42 +141,21 @@ class RedisStore:
     def _pattern(self, scope: str) -> str:
         return f"{self._prefix}:{{*}}:{scope}/*"
 
-    def _client(self) -> Any:
-        pid = os.getpid()
-        found = self._clients.get(pid)
-        if found is None:
-            fresh = connect(self._address, self.timeout, self._most)
-            # Two threads may both have made one; the one that is left over is not connected.
-            found = self._clients.setdefault(pid, fresh)
-        return found
-
-    def _aclient(self) -> Any:
-        pid = os.getpid()
-        loops = self._loops.get(pid)
-        if loops is None:
-            loops = self._loops.setdefault(pid, WeakKeyDictionary())
-        loop = asyncio.get_running_loop()
-        found = loops.get(loop)
-        if found is None:
-            found = loops[loop] = aconnect(self._address, self.timeout, self._most)
-        return found
-
     def close(self) -> None:
         """Closes the connections of this process that no event loop holds."""
-        client = self._clients.pop(os.getpid(), None)
-        if client is not None:
-            client.close()
+        self._clients.close()
 
     async def aclose(self) -> None:
         """Closes those of the running loop, too."""
-        loops = self._loops.get(os.getpid())
-        client = None if loops is None else loops.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await aclose(client)
-        self.close()
+        await self._clients.aclose()
 
     def __repr__(self) -> str:
         return f"RedisStore({self._address.shown!r})"
+
+
+def _pool(client: Any) -> Any:
+    """None for a cluster, whose client finds the primaries itself."""
+    return getattr(client, "connection_pool", None)
 
 
 def _standing(line: bytes | str) -> Standing:

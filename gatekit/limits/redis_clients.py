@@ -1,16 +1,20 @@
 """What a Redis URL means, and the client of redis-py that speaks to it, in either colour.
 
     address = parse_address("redis+sentinel://one:26379,two:26379/mymaster/0")
-    connect(address, timeout=0.05, most=64).execute_command("PING")
+    clients = Clients(address, timeout=0.05, most=64)
+    clients.blocking().execute_command("PING")          # or: await clients.aio().execute_command(…)
 
 No client retries: a second attempt would come after the deadline, and the breaker stands for it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 from importlib import import_module
 from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import SplitResult, unquote, urlsplit
+from weakref import WeakKeyDictionary
 
 Kind: TypeAlias = Literal["server", "cluster", "sentinel"]
 Settings: TypeAlias = dict[str, Any]
@@ -28,6 +32,56 @@ class Address(NamedTuple):
     service: str
     shown: str
     """The URL without its password."""
+
+
+class Clients:
+    """A blocking client for each process, and one for each event loop, made when first asked for.
+
+    `timeout` is in seconds, `most` the connections that a client may have.
+    """
+
+    __slots__ = ("_address", "_blocking", "_loops", "_most", "_timeout")
+
+    def __init__(self, address: Address, timeout: float, most: int) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._most = most
+        self._blocking: dict[int, Any] = {}
+        self._loops: dict[int, WeakKeyDictionary[asyncio.AbstractEventLoop, Any]] = {}
+
+    def blocking(self) -> Any:
+        pid = os.getpid()
+        found = self._blocking.get(pid)
+        if found is None:
+            fresh = connect(self._address, self._timeout, self._most)
+            # Two threads may both have made one; the one that is left over is not connected.
+            found = self._blocking.setdefault(pid, fresh)
+        return found
+
+    def aio(self) -> Any:
+        pid = os.getpid()
+        loops = self._loops.get(pid)
+        if loops is None:
+            loops = self._loops.setdefault(pid, WeakKeyDictionary())
+        loop = asyncio.get_running_loop()
+        found = loops.get(loop)
+        if found is None:
+            found = loops[loop] = aconnect(self._address, self._timeout, self._most)
+        return found
+
+    def close(self) -> None:
+        """Closes the connections of this process that no event loop holds."""
+        client = self._blocking.pop(os.getpid(), None)
+        if client is not None:
+            client.close()
+
+    async def aclose(self) -> None:
+        """Closes those of the running loop, too."""
+        loops = self._loops.get(os.getpid())
+        client = None if loops is None else loops.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await aclose(client)
+        self.close()
 
 
 def parse_address(url: str) -> Address:

@@ -30,7 +30,7 @@ end
 
 local function bucket(state, cost, forced, burst, interval, tolerance)
   local full = now
-  if state[1] and state[1] > now then full = math.min(state[1], now + 2 * tolerance) end
+  if state[1] and state[1] > now and state[1] - now <= 3 * tolerance then full = state[1] end
   local later, retry = full + cost * interval, 0
   if later - now <= tolerance + interval * 1e-6 then
     full = later

@@ -163,12 +163,25 @@ def tier_problem(tier: object, tiers: Mapping[str, object]) -> str | None:
 
 def one_key_problem(values: Iterable[object]) -> str | None:
     """On a cluster the limits of one call must lie in one slot."""
+    if any(isinstance(limit, Limit) and limit.key is not None for limit in _flat(values)):
+        return "limits with keys of their own do not work on a cluster: use several RateLimits"
+    return None
+
+
+def functions_in(values: Iterable[object]) -> tuple[object, ...]:
+    """What is called for a request, among limits."""
+    found: list[object] = []
+    for limit in _flat(values):
+        key = limit.key if isinstance(limit, Limit) else limit
+        found += cast("tuple[object, ...]", key) if isinstance(key, tuple) else (key,)
+    return tuple(one for one in found if callable(one))
+
+
+def _flat(values: Iterable[object]) -> list[object]:
     flat: list[object] = []
     for row in values:
         if isinstance(row, Sequence) and not isinstance(row, str):
             flat += cast("Sequence[object]", row)
         else:
             flat.append(row)
-    if any(isinstance(limit, Limit) and limit.key is not None for limit in flat):
-        return "limits with keys of their own do not work on a cluster: use several RateLimits"
-    return None
+    return flat

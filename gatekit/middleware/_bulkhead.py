@@ -8,7 +8,8 @@
 
 A permit that comes back goes straight to whoever is next, so that no newcomer slips in before those
 who wait. With partitions each has a line of its own. Of several lines that may go on, one that has
-less than its share comes first, then the one whose front has waited longest (`lifo`: shortest).
+less than its share comes first, then the one whose front has the higher priority, then the one
+whose front has waited longest (`lifo`: shortest).
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class BulkheadStatus(NamedTuple):
 class Lane:
     """One partition's part of a bulkhead; without partitions there is one, which owns nothing."""
 
-    __slots__ = ("fraction", "in_flight", "name", "share", "since", "waiting")
+    __slots__ = ("_lines", "fraction", "in_flight", "name", "share", "since", "waiting")
 
     def __init__(self, share: Share) -> None:
         self.name = share.name
@@ -95,19 +96,42 @@ class Lane:
         self.in_flight = 0
         self.since = 0.0
         """When somebody began to wait who found nobody waiting."""
-        # Those who wait, oldest first; any of them may leave at any time.
-        self.waiting: OrderedDict[Place, None] = OrderedDict()
+        self.waiting = 0
+        # By priority, oldest first; any of them may leave at any time. None of the lines is empty.
+        self._lines: dict[int, OrderedDict[Place, None]] = {}
+
+    def add(self, place: Place) -> None:
+        self._lines.setdefault(place.priority, OrderedDict())[place] = None
+        self.waiting += 1
+
+    def remove(self, place: Place) -> None:
+        line = self._lines[place.priority]
+        del line[place]
+        if not line:
+            del self._lines[place.priority]
+        self.waiting -= 1
 
     def front(self, order: Order) -> Place:
-        return next(iter(self.waiting) if order == "fifo" else reversed(self.waiting))
+        """Whose turn comes first."""
+        line = self._lines[max(self._lines)]
+        return next(iter(line) if order == "fifo" else reversed(line))
+
+    def back(self, order: Order, newcomer: Place) -> Place:
+        """Whose turn comes last, were the newcomer in line."""
+        lowest = min(self._lines)
+        line = self._lines[lowest]
+        if newcomer.priority < lowest or (newcomer.priority == lowest and order == "fifo"):
+            return newcomer
+        return next(reversed(line) if order == "fifo" else iter(line))
 
 
 class Place:
     """One request's, in line or inside. Called with an outcome, it is given back."""
 
-    __slots__ = ("_leave", "bulkhead", "lane", "number", "reason", "state", "waiter")
+    __slots__ = ("_leave", "bulkhead", "lane", "number", "priority", "reason", "state", "waiter")
 
     def __init__(self, bulkhead: Bulkhead, lane: Lane, leave: Callable[[Place], None]) -> None:
+        self.priority = 0
         self.bulkhead = bulkhead
         self.lane = lane
         self.state: State = NEW
@@ -197,11 +221,11 @@ class Bulkhead:
         place.number = self._numbers
         place.waiter = waiter
         place.state = WAITING
-        place.lane.waiting[place] = None
+        place.lane.add(place)
         self.waiting += 1
 
     def unqueue(self, place: Place) -> None:
-        del place.lane.waiting[place]
+        place.lane.remove(place)
         self.waiting -= 1
 
     def status(self, name: str) -> BulkheadStatus:
@@ -214,7 +238,7 @@ class Bulkhead:
             max(0, self.limit - self.in_flight),
             tuple(
                 PartitionStatus(
-                    lane.name, lane.share, lane.in_flight, len(lane.waiting), self.room(lane)
+                    lane.name, lane.share, lane.in_flight, lane.waiting, self.room(lane)
                 )
                 for lane in self.lanes
             ),
@@ -222,20 +246,20 @@ class Bulkhead:
 
     def next(self) -> Place | None:
         """Whose turn it is, taken out of its line; None if there is nobody, or no room."""
-        best: tuple[bool, int, Place] | None = None
+        best: tuple[bool, int, int, Place] | None = None
         order = self.rules.order
         for lane in self.lanes:
             if not lane.waiting or self.room(lane) <= 0:
                 continue
             place = lane.front(order)
             rank = -place.number if order == "fifo" else place.number
-            candidate = (lane.in_flight < lane.share, rank, place)
-            if best is None or candidate[:2] > best[:2]:
+            candidate = (lane.in_flight < lane.share, place.priority, rank, place)
+            if best is None or candidate[:3] > best[:3]:
                 best = candidate
         if best is None:
             return None
-        self.unqueue(best[2])
-        return best[2]
+        self.unqueue(best[3])
+        return best[3]
 
 
 def share_of(limit: int, fraction: float) -> int:

@@ -1,4 +1,7 @@
-"""A circuit breaker around any block of code, in either colour: see `CircuitBreaker.guard`."""
+"""A circuit breaker around what is not a handler further in: any block of code, or an attempt.
+
+See `CircuitBreaker.guard` and `CircuitBreaker.enter`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Self
 
 from gatekit._core.breaker import Breaker
 from gatekit._core.classify import Verdict
+from gatekit._core.messages import Request, Response
 from gatekit.errors import Rejected
 
 
@@ -75,6 +79,71 @@ class Guard:
             slow = self._slow is not None and now - self._started >= self._slow
             self._breaker.record(self._ticket, now, bool(verdict), slow)
         self._over()
+
+
+class Call:
+    """One call that is under way. Exactly one of `settle` and `release` ends it.
+
+    `over` is called with the request where a verdict was recorded.
+    """
+
+    __slots__ = (
+        "_breaker", "_judge", "_over", "_place", "_request", "_slow", "_started", "_ticket",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        request: Request,
+        breaker: Breaker,
+        ticket: int,
+        started: float,
+        slow: float | None,
+        judge: Callable[[Response | Exception], Verdict],
+        over: Callable[[Request], None],
+    ) -> None:
+        self._request = request
+        self._breaker = breaker
+        self._ticket = ticket
+        self._started = started
+        self._slow = slow
+        self._judge = judge
+        self._over = over
+        self._place = -1
+
+    def settle(self, result: Response | Exception, now: float) -> None:
+        """By the head, or by what came in place of it."""
+        verdict = self._judge(result)
+        if verdict is None:
+            self.release(now)
+            return
+        slow = self._slow is not None and now - self._started >= self._slow
+        place = self._breaker.record(self._ticket, now, verdict, slow)
+        self._place = -1 if verdict else place
+        self._over(self._request)
+
+    def amend(self, error: Exception, now: float) -> None:
+        """What was a success by its head has broken off."""
+        if self._place >= 0 and self._judge(error):
+            self._breaker.amend(self._ticket, self._place, now)
+            self._over(self._request)
+
+    def release(self, now: float) -> None:
+        """It tells nothing either way: it was cancelled."""
+        self._breaker.release(self._ticket, now)
+
+
+def enter(
+    request: Request,
+    breaker: Breaker,
+    slow: float | None,
+    judge: Callable[[Response | Exception], Verdict],
+    over: Callable[[Request], None],
+    shadow: bool,
+) -> Call | None:
+    """A call, unless it is refused; in shadow one that counts for nothing."""
+    now = request.io.now()
+    ticket = breaker.standing or breaker.admit(now)
+    return Call(request, breaker, ticket, now, slow, judge, over) if ticket or shadow else None
 
 
 def retry_fields(seconds: float | None) -> dict[str, str]:

@@ -55,6 +55,12 @@ def number_problem(value: object, least: float) -> str | None:
     return None
 
 
+def shape_problem(shape: object) -> str | None:
+    if shape in ("linear", "exponential"):
+        return None
+    return f'must be "linear" or "exponential", not {shape!r}'
+
+
 def wait_problem(open_for: object) -> str | None:
     if not callable(open_for):
         return seconds_problem(open_for)

@@ -64,6 +64,9 @@ class Sharing:
 
     async def exchange(self, io: IO) -> None:
         """Tells and learns. Trouble is logged once; what could not be told is not told later."""
+        # It was due when this was asked for, and an answer may take long to its end.
+        if not self._to_tell and not self.is_due(io.now()):
+            return
         # At once, so that of many requests that end together one does it.
         self._due = io.now() + self._trips.refresh
         try:

@@ -31,6 +31,10 @@ def pair_problem(partition: object, partitions: object) -> str | None:
     return None
 
 
+def waiting_problem(priority: object, queue: object) -> str | None:
+    return "is for those who wait: give a `queue`" if priority is not None and queue == 0 else None
+
+
 def partitions_problem(
     partitions: object, limit: object, queue: object, *, borrow: bool
 ) -> str | None:

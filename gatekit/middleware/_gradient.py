@@ -18,13 +18,14 @@ from __future__ import annotations
 
 from math import inf
 
-from gatekit._core.options import integer_problem, seconds_problem
+from gatekit._core.options import integer_problem, known_keywords, seconds_problem
 from gatekit.errors import check
 
 # Windows whose plain mean is where the long average starts.
 _WARM_UP = 10
 
 
+@known_keywords
 class AdaptiveLimit:
     """Starts at `initial` and stays from `least` to `most`.
 

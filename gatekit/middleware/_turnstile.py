@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from threading import Lock
 from typing import TypeAlias
 
+from gatekit._core.latch import Latch
 from gatekit.middleware._bulkhead import (
     GONE,
     INSIDE,
@@ -36,6 +36,7 @@ FULL = "full"
 QUEUE_FULL = "the queue is full"
 TOO_LATE = "waited too long"
 GAVE_WAY = "gave way to a newer one"
+OUTRANKED = "gave way to a more important one"
 LEFT = "left the queue"
 NO_TIME = "the deadline is over"
 
@@ -43,7 +44,7 @@ NO_TIME = "the deadline is over"
 class Turnstile:
     """Counts in, counts out, and keeps the lines."""
 
-    __slots__ = ("_bulkheads", "_gradient", "_left", "_lock", "_rules", "refused")
+    __slots__ = ("_bulkheads", "_gradient", "_latch", "_left", "_lock", "_rules", "refused")
 
     def __init__(
         self, rules: Rules, adaptive: AdaptiveLimit | None = None, *, keyed: bool = False
@@ -54,13 +55,15 @@ class Turnstile:
         self._gradient = None if adaptive is None else Gradient(adaptive)
         self._bulkheads: dict[str | None, Bulkhead] = {}
         self._left: deque[Place] = deque()
-        self._lock = Lock()
+        self._latch = Latch()
+        self._lock = self._latch.lock
         if not keyed:
             self._open(None)
 
     def enter(self, key: str | None, lane: int) -> Place | None:
         """The short way in; `arrive` is the long one."""
-        if not self._lock.acquire(blocking=False):
+        # Another lock by now: this is a child, and what is counted here are its parent's requests.
+        if self._lock is not self._latch.lock or not self._lock.acquire(blocking=False):
             return None
         try:
             bulkhead = self._bulkheads.get(key) or self._open(key)
@@ -75,13 +78,21 @@ class Turnstile:
         return place if entered else None
 
     def arrive(
-        self, key: str | None, lane: int, now: float, queue: Queue | None, *, forced: bool
+        self,
+        key: str | None,
+        lane: int,
+        now: float,
+        queue: Queue | None,
+        *,
+        forced: bool,
+        priority: int = 0,
     ) -> Place:
         """Inside, waiting, or gone with a reason; `queue` is None if there is no time to wait."""
         woken: list[Place] = []
         with self._lock:
             bulkhead = self._bulkheads.get(key) or self._open(key)
             place = Place(bulkhead, bulkhead.lanes[lane], self.leave)
+            place.priority = priority
             if not bulkhead.take(place):
                 if forced:
                     bulkhead.admit(place)
@@ -141,13 +152,13 @@ class Turnstile:
     def _queue(self, place: Place, now: float, queue: Queue, woken: list[Place]) -> None:
         bulkhead, lane = place.bulkhead, place.lane
         patience = bulkhead.patience(lane, now)
-        if len(lane.waiting) >= self._rules.queue:
-            if self._rules.order == "fifo":
+        if lane.waiting >= self._rules.queue:
+            last = lane.back(self._rules.order, place)
+            if last is place:
                 self._refuse(place, QUEUE_FULL)
                 return
-            oldest = lane.front("fifo")
-            self._drop(oldest, GAVE_WAY)
-            woken.append(oldest)
+            self._drop(last, OUTRANKED if last.priority < place.priority else GAVE_WAY)
+            woken.append(last)
         bulkhead.queue(place, queue(place, patience))
 
     def _drop(self, place: Place, reason: str) -> None:

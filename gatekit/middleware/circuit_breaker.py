@@ -32,6 +32,7 @@ from gatekit._core.messages import FinishCallback, Outcome, Request, Response
 from gatekit._core.options import (
     function_problem,
     integer_problem,
+    known_keywords,
     seconds_problem,
     string_problem,
     token_problem,
@@ -41,7 +42,7 @@ from gatekit._core.thresholds import CircuitStats, Shape, Thresholds
 from gatekit.errors import Rejected, check
 from gatekit.middleware._circuit_changes import OnChange, Teller
 from gatekit.middleware._circuit_ending import is_parting, may_break_off
-from gatekit.middleware._circuit_guard import CircuitOpen, Guard, retry_fields
+from gatekit.middleware._circuit_guard import Call, CircuitOpen, Guard, enter, retry_fields
 from gatekit.middleware._circuit_options import (
     Wait,
     consecutive_problem,
@@ -50,6 +51,7 @@ from gatekit.middleware._circuit_options import (
     min_calls_problem,
     number_problem,
     rate_problem,
+    shape_problem,
     wait_problem,
     waits,
 )
@@ -69,6 +71,7 @@ _PROBE = Decision(POLICY, "allow", "half-open: let through to see how it goes")
 _NO_KEY = Decision(POLICY, "skip", "there is no key")
 
 
+@known_keywords
 class CircuitBreaker:
     """One circuit, or with `key` one for each key; a key of None goes without.
 
@@ -148,9 +151,7 @@ class CircuitBreaker:
             probes=integer_problem(probes, 1),
             probe_timeout=seconds_problem(probe_timeout),
             ramp=number_problem(ramp, 0),
-            ramp_shape=None
-            if ramp_shape in ("linear", "exponential")
-            else f'must be "linear" or "exponential", not {ramp_shape!r}',
+            ramp_shape=shape_problem(ramp_shape),
             key=function_problem(key),
             max_keys=integer_problem(max_keys, 1),
             fallback=fallback_problem(fallback, on_failure=fallback_on_failure),
@@ -252,6 +253,11 @@ class CircuitBreaker:
         return Guard(
             breaker, self._clock, self._slow, self._judge, self._refusal, self._teller.flush
         )
+
+    def enter(self, request: Request, key: str | None = None) -> Call | None:
+        """A call of a handler's own, such as one attempt, which settles it; None: refused."""
+        breaker = self._circuits.of(key, request.io.now())
+        return enter(request, breaker, self._slow, self._judge, self._afterwards, self._shadow)
 
     def allows(self, key: str | None = None) -> bool:
         """Whether a call would be let in now. Nothing is counted: for whoever has a choice."""

@@ -12,17 +12,16 @@ each process is on its own, and one line in the log says so.
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Mapping
-from typing import Any
-from weakref import WeakKeyDictionary
 
-from gatekit._core.options import seconds_problem, string_problem
+from gatekit._core.options import known_keywords, seconds_problem, string_problem
 from gatekit.errors import check
-from gatekit.limits.redis_clients import aclose, aconnect, connect, parse_address
+from gatekit.limits.redis_clients import Clients, parse_address
 from gatekit.limits.secrecy import hashed, secret_problem
 from gatekit.limits.store import client_problem
+
+# Connections of a client: nobody waits for it, and few exchanges are made at a time.
+_MOST = 2
 
 # Entries lie in a sorted set by the moment at which they end, on the server's clock.
 _TELL = """
@@ -43,6 +42,7 @@ return found
 """
 
 
+@known_keywords
 class RedisTrips:
     """In Redis or Valkey; the URLs are those of a `RateLimit`'s store.
 
@@ -50,9 +50,7 @@ class RedisTrips:
     Keys are hashed, with `secret` if there is one, which then all processes share.
     """
 
-    __slots__ = (
-        "_address", "_clients", "_loops", "_prefix", "_secret", "refresh", "timeout",
-    )  # fmt: skip
+    __slots__ = ("_address", "_clients", "_prefix", "_secret", "refresh", "timeout")
 
     def __init__(
         self,
@@ -76,58 +74,36 @@ class RedisTrips:
         self._secret = secret
         self.refresh = refresh
         self.timeout = timeout
-        self._clients: dict[int, Any] = {}
-        self._loops: dict[int, WeakKeyDictionary[asyncio.AbstractEventLoop, Any]] = {}
+        self._clients = Clients(self._address, timeout, _MOST)
 
     def mark(self, key: str | None) -> str:
         return "" if key is None else hashed(key, self._secret)
 
     def tell(self, name: str, mark: str, seconds: float) -> int:
-        return int(self._client().eval(*self._told(name, mark, seconds)))
+        return int(self._clients.blocking().eval(*self._told(name, mark, seconds)))
 
     async def atell(self, name: str, mark: str, seconds: float) -> int:
-        return int(await self._aclient().eval(*self._told(name, mark, seconds)))
+        return int(await self._clients.aio().eval(*self._told(name, mark, seconds)))
 
     def learn(self, name: str) -> Mapping[str, tuple[int, float]]:
-        return _learned(self._client().eval(_LEARN, 1, self._key(name)))
+        return _learned(self._clients.blocking().eval(_LEARN, 1, self._key(name)))
 
     async def alearn(self, name: str) -> Mapping[str, tuple[int, float]]:
-        return _learned(await self._aclient().eval(_LEARN, 1, self._key(name)))
+        return _learned(await self._clients.aio().eval(_LEARN, 1, self._key(name)))
 
     def close(self) -> None:
         """Closes the connections of this process that no event loop holds."""
-        client = self._clients.pop(os.getpid(), None)
-        if client is not None:
-            client.close()
+        self._clients.close()
 
     async def aclose(self) -> None:
         """Closes those of the running loop, too."""
-        loops = self._loops.get(os.getpid())
-        client = None if loops is None else loops.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await aclose(client)
-        self.close()
+        await self._clients.aclose()
 
     def _told(self, name: str, mark: str, seconds: float) -> tuple[str, int, str, str, int]:
         return _TELL, 1, self._key(name), mark, round(seconds * 1000)
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}:trips:{name}"
-
-    def _client(self) -> Any:
-        pid = os.getpid()
-        found = self._clients.get(pid)
-        if found is None:
-            found = self._clients.setdefault(pid, connect(self._address, self.timeout, 2))
-        return found
-
-    def _aclient(self) -> Any:
-        loops = self._loops.setdefault(os.getpid(), WeakKeyDictionary())
-        loop = asyncio.get_running_loop()
-        found = loops.get(loop)
-        if found is None:
-            found = loops[loop] = aconnect(self._address, self.timeout, 2)
-        return found
 
     def __repr__(self) -> str:
         return f"RedisTrips({self._address.shown!r})"

@@ -26,14 +26,16 @@ from gatekit._core.classify import Failures, reached
 from gatekit._core.decisions import Decision, Ruling, note
 from gatekit._core.messages import Request, Response
 from gatekit._core.options import (
+    flag_problem,
     function_problem,
     integer_problem,
+    known_keywords,
     seconds_problem,
     string_problem,
 )
 from gatekit._core.problems import problem
 from gatekit.errors import check
-from gatekit.limits.keys import Key, Keyring, Missing, key_problem, missing_problem
+from gatekit.limits.keys import Key, Keyring, Missing, async_in, key_problem, missing_problem
 from gatekit.middleware._bulkhead import (
     WAITING,
     BulkheadStatus,
@@ -48,6 +50,7 @@ from gatekit.middleware._concurrency_options import (
     pair_problem,
     partitions_problem,
     target_problem,
+    waiting_problem,
 )
 from gatekit.middleware._gradient import AdaptiveLimit
 from gatekit.middleware._turnstile import Turnstile
@@ -61,6 +64,7 @@ Status: TypeAlias = Literal[429, 503]
 _FAILURES = Failures()
 
 
+@known_keywords
 class ConcurrencyLimit:
     """At most `max_concurrent` requests inside, or as many as an `AdaptiveLimit` finds good.
 
@@ -74,12 +78,15 @@ class ConcurrencyLimit:
     request; each has a queue of its own. What is free is lent to whoever comes, and its owner is
     next when a place is given back; `borrow=False` keeps it free for the owner.
 
+    `priority` gives a whole number: of those who wait the highest is let in first, and in a full
+    queue the lowest gives way to a higher one. Among equals it is `order`.
+
     `retry_after` are the seconds said to those who are refused, with `status`. `shadow` refuses
     nobody, lets nobody wait and only tells.
     """
 
     __slots__ = (
-        "_adaptive", "_allow", "_key", "_keyring", "_lanes", "_only", "_others", "_partition",
+        "_adaptive", "_allow", "_key", "_keyring", "_lanes", "_others", "_partition", "_priority",
         "_retry_after", "_rules", "_shadow", "_status", "_turnstile", "_turnstiles", "name",
     )  # fmt: skip
 
@@ -96,6 +103,7 @@ class ConcurrencyLimit:
         partitions: Mapping[str, float] | None = None,
         partition: Callable[[Request], str | None] | None = None,
         borrow: bool = True,
+        priority: Callable[[Request], int] | None = None,
         status: Status | None = None,
         retry_after: float = 1.0,
         shadow: bool = False,
@@ -112,8 +120,10 @@ class ConcurrencyLimit:
             order=None if order in ("fifo", "lifo") else f"must be 'fifo' or 'lifo', not {order!r}",
             partitions=partitions_problem(partitions, max_concurrent, queue, borrow=borrow),
             partition=function_problem(partition) or pair_problem(partition, partitions),
+            priority=function_problem(priority) or waiting_problem(priority, queue),
             status=None if status in (None, 429, 503) else f"must be 429 or 503, not {status!r}",
             retry_after=seconds_problem(retry_after),
+            shadow=flag_problem(shadow),
             name=string_problem(name),
         )
         adaptive = max_concurrent if isinstance(max_concurrent, AdaptiveLimit) else None
@@ -129,11 +139,12 @@ class ConcurrencyLimit:
             (*shares, Share(None)),
             borrow,
         )
-        self._key = key
+        self._key = async_in(key)  # kept by its name for the WSGI door to look at
         self._keyring = None if key is None else Keyring(key, missing)
         self._lanes = {share.name: position for position, share in enumerate(shares)}
         self._others = len(shares)
         self._partition = partition
+        self._priority = priority
         self._status: Status = status or (503 if key is None else 429)
         self._retry_after = str(max(1, ceil(retry_after)))
         self._shadow = shadow
@@ -184,7 +195,8 @@ class ConcurrencyLimit:
             return kind(request.io, seconds, partial(turnstile.expire, place))
 
         patient = None if left is not None and left <= 0 else queue
-        place = turnstile.arrive(key, lane, now, patient, forced=self._shadow)
+        priority = 0 if self._priority is None else int(self._priority(request))
+        place = turnstile.arrive(key, lane, now, patient, forced=self._shadow, priority=priority)
         if place.state == WAITING:
             waiter = cast("Waiting", place.waiter)
             try:
@@ -219,7 +231,7 @@ class ConcurrencyLimit:
         pid = getpid()
         turnstile = self._turnstiles.get(pid)
         if turnstile is None:
-            fresh = Turnstile(self._rules, self._adaptive, keyed=self._key is not None)
+            fresh = Turnstile(self._rules, self._adaptive, keyed=self._keyring is not None)
             turnstile = self._turnstile = self._turnstiles.setdefault(pid, fresh)
         return turnstile
 

@@ -18,7 +18,13 @@ from typing import NamedTuple, TypeAlias
 
 from gatekit._core.latch import Latch
 from gatekit._core.messages import Request, Response
-from gatekit._core.options import each_problem, integer_problem, name_problem, seconds_problem
+from gatekit._core.options import (
+    each_problem,
+    integer_problem,
+    known_keywords,
+    name_problem,
+    seconds_problem,
+)
 from gatekit.errors import BodyTooLarge, check
 from gatekit.middleware._fallback import Fallback, as_fallback, fallback_problem
 from gatekit.typing import RawHeaders
@@ -34,6 +40,7 @@ _FORBIDDING = frozenset({"no-store", "private", "must-revalidate", "proxy-revali
 _Key: TypeAlias = tuple[object, ...]
 
 
+@known_keywords
 class LastGood:
     """Keeps answers for `max_age` seconds, of at most `max_body` bytes each and `max_bytes` in all.
 
@@ -111,7 +118,7 @@ class LastGood:
     def _serves(self, request: Request) -> bool:
         return (
             request.method in ("GET", "HEAD")
-            and request.identity is None
+            and (request.identity is None or request.identity.is_anonymous)
             and not any(name in self._says_who for name, _ in request.headers.raw)
         )
 

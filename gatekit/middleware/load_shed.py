@@ -25,7 +25,14 @@ from math import ceil
 
 from gatekit._core.decisions import Decision, note
 from gatekit._core.messages import Request, Response
-from gatekit._core.options import function_problem, name_problem, seconds_problem, string_problem
+from gatekit._core.options import (
+    flag_problem,
+    function_problem,
+    known_keywords,
+    name_problem,
+    seconds_problem,
+    string_problem,
+)
 from gatekit._core.problems import problem
 from gatekit.errors import check
 from gatekit.typing import Handler
@@ -34,6 +41,7 @@ from gatekit.typing import Handler
 _START = re.compile(r"(?:t=)?([0-9]{10}(?:\.[0-9]{1,9})?|[0-9]{13}|[0-9]{16})")
 
 
+@known_keywords
 class LoadShed:
     """At most `max_lag` seconds between a request's coming and its turn.
 
@@ -58,6 +66,7 @@ class LoadShed:
             max_lag=seconds_problem(max_lag),
             header=None if header is None else name_problem(header),
             retry_after=seconds_problem(retry_after),
+            shadow=flag_problem(shadow),
             name=string_problem(name),
             clock=function_problem(clock),
         )

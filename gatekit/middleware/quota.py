@@ -30,16 +30,28 @@ from zoneinfo import ZoneInfo
 from gatekit._core.decisions import Decision, note
 from gatekit._core.io import resolve
 from gatekit._core.messages import Request, Response
-from gatekit._core.options import each_problem, function_problem, known_keywords, string_problem
+from gatekit._core.options import (
+    each_problem,
+    flag_problem,
+    function_problem,
+    known_keywords,
+    string_problem,
+)
 from gatekit._core.problems import problem
 from gatekit.errors import check
 from gatekit.limits import keys
-from gatekit.limits.answers import Answers, is_preflight, name_problem
+from gatekit.limits.answers import (
+    Answers,
+    is_preflight,
+    jitter_problem,
+    name_problem,
+    type_problem,
+)
 from gatekit.limits.calendar import Calendar, day_problem, zone_problem
 from gatekit.limits.calendar_window import CalendarWindow
 from gatekit.limits.enforcer import Charge, Cost, Enforcer, cost_problem
 from gatekit.limits.fields import Style, style_problem
-from gatekit.limits.keys import Key, Keyring, Missing, join, key_problem, missing_problem
+from gatekit.limits.keys import Key, Keyring, Missing, async_in, join, key_problem, missing_problem
 from gatekit.limits.limit_set import LimitSet
 from gatekit.limits.limiter import Fallback, Limiter, fallback_problem
 from gatekit.limits.meters import Meter, Standing, TokenBucket
@@ -67,7 +79,7 @@ class Quota:
     """
 
     __slots__ = (
-        "_charge", "_clock", "_cost", "_day", "_default", "_enforcer", "_keyring", "_known",
+        "_charge", "_clock", "_cost", "_day", "_default", "_enforcer", "_key", "_keyring", "_known",
         "_limiter", "_merge", "_paths", "_plan", "_plans", "_shadow", "_skips", "_zone", "name",
     )  # fmt: skip
 
@@ -89,6 +101,7 @@ class Quota:
         exempt_paths: Collection[str] = (),
         shadow: bool = False,
         headers: Style | None = "draft",
+        problem_type: str | None = None,
         retry_jitter: float = 0.0,
         random: Random | None = None,
         name: str = "quota",
@@ -110,8 +123,10 @@ class Quota:
             cost=cost_problem(cost),
             charge=function_problem(charge),
             exempt_paths=each_problem(exempt_paths, string_problem),
+            shadow=flag_problem(shadow),
             headers=style_problem(headers),
-            retry_jitter=None if 0 <= retry_jitter <= 1 else f"{retry_jitter!r} is not in [0, 1]",
+            problem_type=type_problem(problem_type),
+            retry_jitter=jitter_problem(retry_jitter),
             name=name_problem(name),
             clock=function_problem(clock),
         )
@@ -129,12 +144,20 @@ class Quota:
         self._shadow = shadow
         self._limiter = Limiter(store, on_store_error)
         answers = Answers(
-            name, "quota-exceeded", "The quota is used up", headers, retry_jitter, random, clock
+            name,
+            "quota-exceeded",
+            "The quota is used up",
+            headers,
+            retry_jitter,
+            random,
+            clock,
+            problem_type,
         )
         self._enforcer = Enforcer(
             name, self._limiter, answers, cost=cost, charge=charge, shadow=shadow
         )
-        self._cost, self._charge = cost, charge  # kept by their names for the WSGI door to look at
+        # Kept by their names for the WSGI door to look at.
+        self._cost, self._charge, self._key = cost, charge, async_in(key)
         self.name = name
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
@@ -166,7 +189,9 @@ class Quota:
         _, limits = self._of(names)
         rows: list[dict[str, object]] = []
         if limits is not None:
-            verdict = await self._limiter.take(request.io, limits, [key], 0)
+            verdict = await self._limiter.take(
+                request.io, limits, [key], 0, deadline=request.deadline
+            )
             if not verdict.standings or verdict.degraded:
                 return self._enforcer.answers.unavailable(request)
             rows = [

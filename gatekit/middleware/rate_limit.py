@@ -28,13 +28,35 @@ from random import Random
 from gatekit._core.compose import answered
 from gatekit._core.decisions import note
 from gatekit._core.messages import Request, Response
-from gatekit._core.options import each_problem, function_problem, known_keywords, string_problem
+from gatekit._core.options import (
+    each_problem,
+    flag_problem,
+    function_problem,
+    known_keywords,
+    string_problem,
+)
 from gatekit.errors import check
 from gatekit.limits import keys
-from gatekit.limits.answers import Answers, is_preflight, name_problem, share_problem
+from gatekit.limits.answers import (
+    Answers,
+    is_preflight,
+    jitter_problem,
+    name_problem,
+    share_problem,
+    type_problem,
+)
 from gatekit.limits.enforcer import Charge, Cost, Enforcer, cost_problem
 from gatekit.limits.fields import Style, style_problem
-from gatekit.limits.keys import Extractor, Key, Keyring, Missing, join, key_problem, missing_problem
+from gatekit.limits.keys import (
+    Extractor,
+    Key,
+    Keyring,
+    Missing,
+    async_in,
+    join,
+    key_problem,
+    missing_problem,
+)
 from gatekit.limits.limit import Algorithm, LimitLike, algorithm_problem
 from gatekit.limits.limit_set import LimitSet
 from gatekit.limits.limiter import Fallback, Limiter, Verdict, fallback_problem
@@ -47,6 +69,7 @@ from gatekit.limits.tiers import (
     LimitOf,
     Tiers,
     exempt_problem,
+    functions_in,
     limits_problem,
     one_key_problem,
     table_problem,
@@ -70,8 +93,9 @@ class RateLimit:
     """
 
     __slots__ = (
-        "_charge", "_cost", "_disabled", "_enforcer", "_exempt", "_key", "_keyring", "_limiter",
-        "_only", "_paths", "_plain", "_quick", "_skips", "_tier", "_tiers", "_unit", "name",
+        "_charge", "_cost", "_disabled", "_enforcer", "_exempt", "_key", "_keyring", "_limit",
+        "_limiter", "_only", "_paths", "_plain", "_quick", "_skips", "_tier", "_tiers", "_unit",
+        "name",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +117,7 @@ class RateLimit:
         exempt_paths: Collection[str] = _HEALTH,
         shadow: bool = False,
         headers: Style | None = "draft",
+        problem_type: str | None = None,
         retry_jitter: float = 0.0,
         random: Random | None = None,
         name: str = "rate-limit",
@@ -115,8 +140,10 @@ class RateLimit:
             overrides=table_problem(exceptions),
             exempt=exempt_problem(exempt),
             exempt_paths=each_problem(exempt_paths, string_problem),
+            shadow=flag_problem(shadow),
             headers=style_problem(headers),
-            retry_jitter=None if 0 <= retry_jitter <= 1 else f"{retry_jitter!r} is not in [0, 1]",
+            problem_type=type_problem(problem_type),
+            retry_jitter=jitter_problem(retry_jitter),
             name=name_problem(name),
             clock=function_problem(clock),
         )
@@ -129,20 +156,27 @@ class RateLimit:
             clock=clock,
         )
         self._limiter = Limiter(store, on_store_error)
+        limits = [limit, *table.values(), *exceptions.values()]
         if single_slot(self._limiter.store):
-            check(
-                "RateLimit", limit=one_key_problem([limit, *table.values(), *exceptions.values()])
-            )
+            check("RateLimit", limit=one_key_problem(limits))
         self._tiers = Tiers(limit, build, tiers=table, tier=tier, overrides=exceptions)
         self._only = self._tiers.only
-        self._key, self._tier = key, tier  # kept by their names for the WSGI door to look at
+        # Kept by their names for the WSGI door to look at.
+        self._key, self._limit, self._tier = async_in(key), async_in(functions_in(limits)), tier
         self._keyring = Keyring(key, missing)
         self._plain = self._keyring.plain
         self._skips = missing == "skip"
         self._exempt = Exemptions(exempt)
         self._paths = frozenset(exempt_paths)
         answers = Answers(
-            name, "rate-limited", "Too many requests", headers, retry_jitter, random, clock
+            name,
+            "rate-limited",
+            "Too many requests",
+            headers,
+            retry_jitter,
+            random,
+            clock,
+            problem_type,
         )
         self._enforcer = Enforcer(
             name, self._limiter, answers, cost=cost, charge=charge, shadow=shadow

@@ -247,6 +247,35 @@ def test_a_lock_that_was_held_at_a_fork_is_no_lock_to_the_child() -> None:
     held.release()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_two_threads_of_a_child_share_one_lock() -> None:
+    """Also where the parent never held it: who comes second in the child waits for the first."""
+    latch = Latch()
+    pid = os.fork()
+    if pid == 0:  # pragma: no cover - in the child
+        latch.take()
+        entered: list[bool] = []
+        thread = threading.Thread(target=lambda: entered.append(latch.take().locked()), daemon=True)
+        thread.start()
+        thread.join(0.2)
+        os._exit(len(entered))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_probe_is_thrown_away_where_the_lock_is_held() -> None:
+    """The collector may do that in the thread that holds it; the place is free when next asked."""
+    breaker, now = half_open()
+    ticket = breaker.admit(now)
+    assert (bool(ticket), breaker.admit(now)) == (True, 0)
+    lock = breaker._latch.take()
+    thread = threading.Thread(target=breaker.release, args=(ticket, now), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    lock.release()
+    assert breaker.admit(now)
+
+
 def test_who_finds_it_taken_waits() -> None:
     """Within one process it is a lock like any other."""
     latch, order = Latch(), []

@@ -56,6 +56,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"on_change": 7}, "must be a function"),
     ({"via": "my gateway"}, "is not a token"),
     ({"clock": 7}, "must be a function"),
+    ({"min_call": 7}, "did you mean min_calls"),
 ]
 
 

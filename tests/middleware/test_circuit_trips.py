@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from gatekit import ConfigurationError, Request, Response, asgi
+from gatekit import ConfigurationError, Outcome, Request, Response, asgi
+from gatekit._core.io import block, resolve
 from gatekit.middleware.circuit_breaker import CircuitBreaker
 from gatekit.middleware.circuit_trips import RedisTrips
-from gatekit.testing import Answer, FakeIO, call_asgi, exercise
+from gatekit.testing import Answer, FakeIO, call_asgi, exercise, make_request
 from tests.doors.spec import Spec
 from tests.redis_server import RedisServer, executable, redis_server
 from tests.servers import ROOT
@@ -23,6 +24,12 @@ pytestmark = pytest.mark.skipif(executable() is None, reason="there is no Redis"
 
 # A busy machine may be late; no test waits for it.
 PATIENT = 2.0
+
+OVER = Outcome("complete", status=200, duration=1.0)
+
+
+async def answers(request: Request) -> Response:
+    return Response(200)
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +132,18 @@ def test_requests_ask_once_in_a_while(redis: RedisServer) -> None:
     one = Process(redis.url)
     for _ in range(100):
         one.call()
+    assert redis.calls("eval") == 1
+
+
+def test_long_answers_that_end_together_are_one_exchange(redis: RedisServer) -> None:
+    """It was due when each of them began; when they end, one has asked already."""
+    one = Process(redis.url)
+    requests = [make_request(io=one.io) for _ in range(20)]
+    for request in requests:
+        block(one.breaker(request, answers))
+    for request in requests:
+        for callback in request._finish or ():
+            block(resolve(callback(OVER)))
     assert redis.calls("eval") == 1
 
 

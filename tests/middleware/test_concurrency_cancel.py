@@ -315,6 +315,23 @@ def test_a_forked_child_starts_empty() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_does_not_count_its_parents() -> None:
+    """Also where there is room beside them, and nobody held the lock."""
+    limit = ConcurrencyLimit(2)
+    assert limit._here().enter(None, 0) is not None
+    pid = os.fork()
+    if not pid:
+        inside: list[int] = []
+
+        def crowded(request: Request) -> Response:
+            inside.append(counts(limit)[0])
+            return Response(exercise(limit, app=crowded).status)
+
+        os._exit(0 if exercise(limit, app=crowded).status == 503 and inside == [1, 2] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
 def test_a_refusal_leaves_nothing() -> None:
     """Neither a place nor a line of its own."""
 

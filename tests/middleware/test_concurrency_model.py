@@ -46,6 +46,7 @@ class Machine(RuleBasedStateMachine):
         self.now = 0.0
         self.inside: list[tuple[int, Place]] = []
         self.line: list[tuple[int, Place, Standing]] = []
+        """In the order of their coming."""
 
     def room(self, lane: int) -> bool:
         free = self.plan.limit - len(self.inside)
@@ -68,7 +69,7 @@ class Machine(RuleBasedStateMachine):
                 for entry in able
                 if sum(1 for at, _ in self.inside if at == entry[0]) < self.owned[entry[0]]
             ]
-            chosen = (below or able)[0 if self.plan.order == "fifo" else -1]
+            chosen = self.served(below or able)[0]
             self.line.remove(chosen)
             lane, place, waiter = chosen
             assert waiter.woken == 1
@@ -78,8 +79,13 @@ class Machine(RuleBasedStateMachine):
                 assert place.state == "inside"
                 self.inside.append((lane, place))
 
-    @rule(lane=st.integers(0, 2), patience=st.floats(1, 10))
-    def arrive(self, lane: int, patience: float) -> None:
+    def served(self, line: list[Any]) -> list[Any]:
+        """In the order of their turns."""
+        fair = line if self.plan.order == "fifo" else line[::-1]
+        return sorted(fair, key=lambda entry: -entry[1].priority)
+
+    @rule(lane=st.integers(0, 2), patience=st.floats(1, 10), priority=st.sampled_from([0, 0, 1, 5]))
+    def arrive(self, lane: int, patience: float, priority: int) -> None:
         lane %= len(self.owned)
         waiters: list[Standing] = []
 
@@ -92,20 +98,23 @@ class Machine(RuleBasedStateMachine):
         place = self.turnstile.enter(None, lane)
         assert (place is not None) == expected
         if place is None:
-            place = self.turnstile.arrive(None, lane, self.now, queue, forced=False)
+            place = self.turnstile.arrive(
+                None, lane, self.now, queue, forced=False, priority=priority
+            )
         if expected:
             self.inside.append((lane, place))
             assert place.state == "inside"
             return
         mine = [entry for entry in self.line if entry[0] == lane]
-        if len(mine) == self.plan.queue and self.plan.order == "fifo":
-            assert (place.is_inside, place.reason) == (False, "the queue is full")
-            return
         if len(mine) == self.plan.queue:
-            _, oldest, waiter = mine[0]
-            assert (oldest.state, oldest.reason) == ("gone", "gave way to a newer one")
-            assert waiter.woken == 1
-            self.line.remove(mine[0])
+            last = self.served([*mine, (lane, place, None)])[-1]
+            if last[1] is place:
+                assert (place.is_inside, place.reason) == (False, "the queue is full")
+                return
+            rank = "more important" if last[1].priority < priority else "newer"
+            assert (last[1].state, last[1].reason) == ("gone", f"gave way to a {rank} one")
+            assert last[2].woken == 1
+            self.line.remove(last)
         assert place.state == "waiting"
         self.line.append((lane, place, waiters[0]))
 

@@ -319,3 +319,73 @@ def test_threads_never_exceed_it() -> None:
     assert statuses == [200] * 400
     assert 1 <= most <= 3
     assert counts(limit) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [("fifo", ["0", "7", "3", "4", "1"]), ("lifo", ["0", "7", "4", "3", "1"])],
+)
+def test_the_more_important_go_first(order: Any, expected: list[str]) -> None:
+    """Whoever came when; among equals the order decides."""
+
+    async def main() -> None:
+        importance = {"3": 5, "4": 5, "7": 9}
+        crowd = Crowd(
+            ConcurrencyLimit(
+                1,
+                queue=4,
+                order=order,
+                max_wait=PATIENT,
+                priority=lambda request: importance.get(request.path[1:], 0),
+            )
+        )
+        tasks = await queue_up(crowd, "0", "1", "3", "7", "4")
+        await drain(crowd, tasks)
+        assert crowd.inside == expected
+        assert counts(crowd.limit) == (0, 0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("order", "gone"), [("fifo", "2"), ("lifo", "1")])
+def test_in_a_full_queue_the_least_important_gives_way(order: Any, gone: str) -> None:
+    """To a more important one, and of those the one whose turn was last; never to a lesser one."""
+
+    async def main() -> None:
+        crowd = Crowd(
+            ConcurrencyLimit(
+                1,
+                queue=2,
+                order=order,
+                max_wait=PATIENT,
+                priority=lambda request: {"9": 1, "less": -1}.get(request.path[1:], 0),
+            )
+        )
+        tasks = await queue_up(crowd, "0", "1", "2", "9")
+        await tasks[gone]
+        assert crowd.limit.refused == {"gave way to a more important one": 1}
+        tasks |= await queue_up(crowd, "less")
+        await tasks["less"]
+        assert crowd.answer(gone) == crowd.answer("less") == 503
+        assert crowd.limit.refused["the queue is full"] == 1
+        await drain(crowd, tasks)
+        assert crowd.inside[:2] == ["0", "9"]
+        assert counts(crowd.limit) == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_priorities_of_threads() -> None:
+    """The same under WSGI."""
+    limit = ConcurrencyLimit(
+        1, queue=3, max_wait=PATIENT, priority=lambda request: int(request.path[1:])
+    )
+    with threads(limit) as crowd:
+        for name in "1234":
+            crowd.arrive(name)
+        for position in range(4):
+            crowd.until(lambda position=position: len(crowd.inside) > position)  # type: ignore[misc]
+            crowd.let_go(crowd.inside[position])
+        crowd.finish()
+        assert crowd.inside == ["1", "4", "3", "2"]
+    assert counts(limit) == (0, 0)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gatekit import ConfigurationError, Request, Response
+from gatekit.middleware.auth.identity import Identity
 from gatekit.middleware.circuit_breaker import CircuitBreaker
 from gatekit.middleware.last_good import LastGood
 from gatekit.testing import Answer, FakeIO, exercise
@@ -65,7 +66,7 @@ def test_an_identity_gets_nothing_old(door: Door) -> None:
     """Whatever it was found out by."""
 
     async def identifies(request: Request, call_next: Handler) -> Response:
-        request.identity = object()
+        request.identity = Identity("ada")
         return await call_next(request)
 
     assert keeping(door, Spec(headers=PUBLIC), identifies).status == 500

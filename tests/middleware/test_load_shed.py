@@ -175,6 +175,8 @@ def test_a_loop_that_stopped_in_mid_round_is_not_taken_for_another() -> None:
         ({"retry_after": -1}, "retry_after"),
         ({"name": 1}, "name"),
         ({"clock": 5}, "clock"),
+        ({"shadow": 1}, "shadow"),
+        ({"max_lags": 1}, "max_lags"),
     ],
 )
 def test_a_wrong_option_is_named(options: dict[str, Any], named: str) -> None:

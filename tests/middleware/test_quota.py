@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from gatekit import ConfigurationError, Request, Response
 from gatekit.limits import MemoryStore, SQLiteStore, keys
 from gatekit.limits.plans import Plan, merged
+from gatekit.middleware.auth.identity import Identity
 from gatekit.middleware.quota import Quota
 from gatekit.middleware.rate_limit import RateLimit
 from gatekit.testing import Answer, FakeIO, exercise, make_request
@@ -43,7 +43,7 @@ def build(plans: Any, wall: Wall | None = None, **options: Any) -> Quota:
 
 def send(quota: Quota, plan: Any = "free", who: str = "ada", **request: Any) -> Answer:
     made = make_request(**request)
-    made.identity = SimpleNamespace(subject=who, plan=plan)
+    made.identity = Identity(who, plan=plan)
     return exercise(quota, request=made)
 
 
@@ -87,7 +87,7 @@ def test_day_and_month_are_one_step() -> None:
 
 def signed_in(plan: Any = "free", who: str = "ada") -> Request:
     request = make_request()
-    request.identity = SimpleNamespace(subject=who, plan=plan)
+    request.identity = Identity(who, plan=plan)
     return request
 
 

@@ -196,6 +196,32 @@ def test_decisions_say_why() -> None:
     ]
 
 
+def test_near_is_four_fifths_of_what_comes_at_once() -> None:
+    """Of a burst of its own, not of the limit that it is a part of."""
+    io, limit = FakeIO(), RateLimit(Limit("100/minute", burst=20))
+    reasons = [exercise(limit, io=io).request.decisions[0].reason for _ in range(17)]
+    assert reasons == ["within 100-per-minute"] * 16 + ["near 100-per-minute"]
+
+
+def test_the_type_of_the_problem_may_be_the_drafts() -> None:
+    """With the same members."""
+    drafts = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+    limit = RateLimit("1/hour", problem_type=drafts)
+    exercise(limit)
+    problem = json.loads(exercise(limit).body)
+    assert (problem["type"], problem["violated-policies"]) == (drafts, ["1-per-hour"])
+
+
+def test_what_a_client_or_an_upstream_makes_up_is_no_error() -> None:
+    """A cost that no float holds is refused; a number of 5,000 digits in a field is ignored."""
+    dear = RateLimit("10/minute", cost=lambda request: int(request.query))
+    answer = exercise(dear, target=f"/?1{'0' * 400}")
+    assert (answer.status, "retry-after" in answer.headers) == (429, False)
+    absurd = Response(200, {"x-ratelimit-remaining": "9" * 5_000})
+    told = exercise(RateLimit("10/minute", headers="legacy"), app=lambda _: absurd)
+    assert told.headers["x-ratelimit-remaining"] == "9"
+
+
 def test_the_refusal_passes_what_decorates(door: Door) -> None:
     """A page may read the 429: CORS further out has put its fields on it."""
     cors = CORS(allow_origins=["https://app.example"], expose_headers=["Retry-After"])
@@ -262,6 +288,8 @@ def test_reset_forgets() -> None:
     [
         ({"limit": "often"}, "limit"),
         ({"limit": "0/minute"}, "limit"),
+        ({"limit": f"{10**15}/minute"}, "limit"),
+        ({"limit": "1/1001 years"}, "limit"),
         ({"limit": []}, "limit"),
         ({"limit": ["1/minute", 5]}, "limit"),
         ({"key": "address"}, "key"),
@@ -280,7 +308,10 @@ def test_reset_forgets() -> None:
         ({"overrides": {"a": "x"}}, "overrides"),
         ({"exempt": "10.0.0.0/8"}, "exempt"),
         ({"headers": "all"}, "headers"),
+        ({"problem_type": "quota exceeded"}, "problem_type"),
         ({"retry_jitter": 2.0}, "retry_jitter"),
+        ({"retry_jitter": "much"}, "retry_jitter"),
+        ({"shadow": "no"}, "shadow"),
         ({"name": "a b"}, "name"),
     ],
     ids=str,

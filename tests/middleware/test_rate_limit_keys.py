@@ -10,8 +10,11 @@ import pytest
 
 from gatekit import ConfigurationError, Outcome, Request, Response, Route, Router, asgi, wsgi
 from gatekit.limits import Limit, MemoryStore, keys
+from gatekit.middleware.concurrency import ConcurrencyLimit
+from gatekit.middleware.quota import Quota
 from gatekit.middleware.rate_limit import RateLimit
 from gatekit.testing import FakeIO, call_asgi, exercise, make_request
+from gatekit.typing import Middleware
 from tests.conftest import Door
 from tests.doors.spec import Spec
 
@@ -125,6 +128,15 @@ def test_nobody_can_take_an_anonymous_bucket() -> None:
     assert [send(limit), send(limit, headers={"x-key": "203.0.113.9"})] == [200, 200]
 
 
+def test_nobody_can_name_an_anonymous_bucket() -> None:
+    """Neither by a NUL, which a query can hold, nor by several, alone or as a part."""
+    for key in (keys.query("key"), (keys.query("key"), keys.method)):
+        limit = RateLimit("1/hour", key=key)
+        forged = [f"/?key={'%00' * count}203.0.113.9" for count in (1, 2, 3)]
+        assert [send(limit, target=target) for target in forged] == [200] * 3
+        assert [send(limit), send(limit)] == [200, 429]
+
+
 def test_a_long_key_is_held_short() -> None:
     """Thousands of bytes in a header are one short key, and not another's."""
     store = MemoryStore()
@@ -152,8 +164,18 @@ def test_an_async_key() -> None:
         return [(await call_asgi(app, headers={"x-key": "a"})).status for _ in range(2)]
 
     assert asyncio.run(main()) == [200, 429]
-    with pytest.raises(ConfigurationError, match="key"):
-        wsgi(Spec().wsgi(), limit)
+    refusals: list[tuple[Middleware, str]] = [
+        (limit, "key"),
+        (RateLimit("1/hour", key=(keys.method, key)), "key"),
+        (RateLimit(["1/hour", Limit("1/day", key=(key,))]), "limit"),
+        (RateLimit(key), "limit"),
+        (ConcurrencyLimit(1, key=(key,)), "key"),
+        (Quota({"a": "1/day"}, plan=keys.method, store="memory://", key=key), "key"),
+        (RateLimit("1/hour", tiers={"a": Limit("1/day", key=key)}, tier=keys.method), "limit"),
+    ]
+    for refused, named in refusals:
+        with pytest.raises(ConfigurationError, match=named):
+            wsgi(Spec().wsgi(), refused)
 
 
 def test_tiers_from_a_table() -> None:
@@ -178,8 +200,9 @@ def test_limits_from_a_function() -> None:
     """The limit a request's own claim says, None for no limit."""
 
     def of(request: Request) -> str | None:
-        found: str | None = request.identity.claims.get("limit")
-        return found
+        assert request.identity is not None
+        found = request.identity.claims.get("limit")
+        return None if found is None else str(found)
 
     limit = RateLimit(of, key=keys.identity)
     statuses = [send(limit, identity=subject("a", limit="2/hour")) for _ in range(3)]
@@ -225,6 +248,18 @@ def test_limits_with_keys_of_their_own() -> None:
     assert [status("t", "a"), status("t", "a"), status("t", "a")] == [200, 200, 429]
     assert [status("t", "b"), status("t", "b")] == [200, 429]
     assert [status("u", "b"), status("u", "b")] == [200, 429]
+
+
+def test_limits_with_keys_of_their_own_are_counted_apart() -> None:
+    """A tenant that is called as a user is has a count of its own, also of the same numbers."""
+    limit = RateLimit(
+        [Limit("1/hour", key=keys.header("x-tenant")), Limit("1/hour", key=keys.header("x-user"))]
+    )
+    assert send(limit, headers={"x-tenant": "acme", "x-user": "ada"}) == 200
+    assert send(limit, headers={"x-tenant": "other", "x-user": "acme"}) == 200
+    assert send(limit, headers={"x-tenant": "acme", "x-user": "eve"}) == 429
+    limit.reset("acme")
+    assert send(limit, headers={"x-tenant": "acme", "x-user": "acme"}) == 200
 
 
 def test_cost() -> None:

@@ -149,6 +149,20 @@ def test_a_refund_undoes(meter: Meter, arrivals: Any) -> None:
             state = after
 
 
+@pytest.mark.parametrize("kind", [TokenBucket, FixedWindow, SlidingWindow])
+@given(limit=LIMITS, back=st.floats(0, 1e6))
+def test_a_clock_that_is_set_back_keeps_nobody_out(
+    kind: Any, limit: tuple[int, int], back: float
+) -> None:
+    """The wait is at most twice the limit's time, and it is true: who was refused left no trace."""
+    meter = kind("m", *limit)
+    state, _ = meter.take(None, 2e6, limit[0])
+    now = 2e6 - back
+    wait = meter.take(state, now, 1)[1].retry_after
+    assert wait <= 2 * limit[1] + 1e-6
+    assert not wait or not meter.take(state, now + wait + 1e-6, 1)[1].retry_after
+
+
 @pytest.fixture(scope="module")
 def redis() -> Generator[RedisServer | None]:
     if executable() is None:
@@ -203,3 +217,23 @@ def test_all_stores_say_the_same(
     assert told[0] == told[1]
     # Redis tells nine digits.
     assert told[0] == pytest.approx(told[2], rel=1e-7, abs=1e-6)
+
+
+def test_no_store_keeps_anybody_out_when_its_clock_is_set_back(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    """An hour, and a limit of a minute: whoever has used it up begins anew."""
+    clock = [10_000.0]
+    claims = [("key", TokenBucket("m", 10, 60, scope="back"))]
+    for store in (
+        MemoryStore(clock=lambda: clock[0]),
+        SQLiteStore(tmp_path / "limits.db", clock=lambda: clock[0], timeout=10),
+        RedisStore(redis.url, clock=lambda: clock[0], timeout=10),
+    ):
+        clock[0] = 10_000.0
+        store.clear_scope("back")
+        assert store.take(claims, 10, 0.0)[0].remaining == 0
+        clock[0] = 6_400.0
+        assert store.take(claims, 1, 0.0)[0].remaining == 9
+        if not isinstance(store, MemoryStore):
+            store.close()

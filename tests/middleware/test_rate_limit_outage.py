@@ -10,15 +10,16 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from redis.exceptions import ReadOnlyError
 
-from gatekit import asgi
+from gatekit import Request, Response, asgi
 from gatekit._core.io import AsyncIO
 from gatekit.limits import RedisStore
 from gatekit.limits.guard import Guard
 from gatekit.limits.limit_set import LimitSet
 from gatekit.limits.store import StoreUnavailable
 from gatekit.middleware.rate_limit import RateLimit
-from gatekit.testing import Answer, FakeIO, call_asgi, exercise
+from gatekit.testing import Answer, FakeIO, call_asgi, exercise, make_request
 from tests.hammer import bare_asgi
 from tests.redis_server import RedisServer, executable, redis_server
 
@@ -219,7 +220,16 @@ class Broken:
             raise RuntimeError("a password is hush")
         return []
 
-    atake = take
+    async def atake(self, claims: Any, cost: int, now: float, forced: bool = False) -> Any:
+        return self.take(claims, cost, now, forced)
+
+    def clear(self, claims: Any) -> None: ...
+
+    async def aclear(self, claims: Any) -> None: ...
+
+    def clear_scope(self, scope: str) -> None: ...
+
+    async def aclear_scope(self, scope: str) -> None: ...
 
 
 def test_the_breaker(caplog: pytest.LogCaptureFixture) -> None:
@@ -228,7 +238,7 @@ def test_the_breaker(caplog: pytest.LogCaptureFixture) -> None:
     While it is open the store is asked once each time, and the log tells neither trial nor message.
     """
     store, io = Broken(), FakeIO(0.0)
-    guard = Guard(store)  # type: ignore[arg-type]
+    guard = Guard(store)
 
     def call() -> bool:
         try:
@@ -255,3 +265,72 @@ def test_the_breaker(caplog: pytest.LogCaptureFixture) -> None:
     assert call()
     assert len(caplog.records) == 2
     assert "hush" not in caplog.text
+
+
+@pytest.mark.parametrize("colour", ["wsgi", "asgi"])
+def test_a_primary_that_became_a_replica_is_let_go_of(own: RedisServer, colour: str) -> None:
+    """Its connections are closed: the name may lead to another server by now."""
+    store = RedisStore(own.url, timeout=5)
+
+    def connected() -> int:
+        return int(own.ask("INFO", "clients").partition("connected_clients:")[2].split()[0]) - 1
+
+    async def main() -> None:
+        await store.atake(claims(), 1, 0.0)
+        assert connected() == 1
+        own.ask("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(ReadOnlyError):
+            await store.atake(claims(), 1, 0.0)
+        while connected():  # noqa: ASYNC110 — the server signals nothing
+            await asyncio.sleep(0)
+        own.ask("REPLICAOF", "NO", "ONE")
+        assert (await store.atake(claims(), 1, 0.0))[0].remaining == 98
+        await store.aclose()
+
+    if colour == "asgi":
+        asyncio.run(main())
+        return
+    store.take(claims(), 1, 0.0)
+    own.ask("REPLICAOF", "127.0.0.1", "1")
+    with pytest.raises(ReadOnlyError):
+        store.take(claims(), 1, 0.0)
+    until = time.monotonic() + 10
+    while connected():
+        assert time.monotonic() < until
+    own.ask("REPLICAOF", "NO", "ONE")
+    assert store.take(claims(), 1, 0.0)[0].remaining == 98
+    store.close()
+
+
+class Hanging(Broken):
+    """A store that never answers."""
+
+    timeout = 1e6
+
+    async def atake(self, claims: Any, cost: int, now: float, forced: bool = False) -> Any:
+        self.calls += 1
+        await asyncio.Event().wait()
+
+
+def test_a_call_draws_on_the_deadline_of_the_request() -> None:
+    """It ends no later, and says nothing of the store; with no time left it is not even made."""
+    store = Hanging()
+    policy = RateLimit("1/hour", store=store, on_store_error="allow")
+    io = AsyncIO()
+
+    async def ask(left: float) -> str:
+        request = make_request(io=io)
+        request.deadline = io.now() + left
+        await policy(request, answers)
+        return request.decisions[0].outcome
+
+    async def answers(request: Request) -> Response:
+        return Response.text("ok")
+
+    async def main() -> list[str]:
+        async with asyncio.timeout(20):
+            return [await ask(left) for left in (0.001, 0.001, 0.001, 0.001, 0.0)]
+
+    assert asyncio.run(main()) == ["error"] * 5
+    assert store.calls == 4
+    assert not policy._limiter._guard.is_open

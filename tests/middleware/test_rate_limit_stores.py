@@ -128,7 +128,7 @@ def test_a_fork_with_a_held_lock_does_not_hang() -> None:
     """A child whose parent was counting at that moment counts on, from what was there."""
     store = MemoryStore()
     assert admitted(store, "key", 0.0, "2/day")
-    locks = store._locks
+    locks = [latch.lock for latch in store._latches]
     for lock in locks:
         lock.acquire()
     context = multiprocessing.get_context("fork")
