@@ -157,7 +157,7 @@ class LoopPool:
                     )
                 else:
                     _, connection = await loop.create_connection(
-                        factory, origin.host, origin.port, ssl=tls, server_hostname=name
+                        factory, origin.address, origin.port, ssl=tls, server_hostname=name
                     )
         except TimeoutError as error:
             if timeout.expired():

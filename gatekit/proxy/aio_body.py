@@ -12,7 +12,8 @@ stream to the facade: so a facade that is dropped is collected, and that closes 
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol, Self
+from collections.abc import Coroutine
+from typing import Any, Final, Protocol, Self
 
 from gatekit.errors import UpstreamError
 
@@ -29,7 +30,7 @@ class Source(Protocol):
 
     def abandon_body(self, stream: Stream) -> None: ...
 
-    async def write_tunnel(self, data: bytes) -> None: ...
+    def write_tunnel(self, data: bytes) -> Coroutine[Any, Any, None]: ...
 
 
 class Stream:
@@ -140,5 +141,5 @@ class TunnelEnd(BodyReader):
         super().__init__(stream)
         self._source = source
 
-    async def write(self, data: bytes) -> None:
-        await self._source.write_tunnel(data)
+    def write(self, data: bytes) -> Coroutine[Any, Any, None]:
+        return self._source.write_tunnel(data)

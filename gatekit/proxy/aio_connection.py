@@ -145,9 +145,12 @@ class Connection(asyncio.Protocol):
         await _end(task)
         return response
 
-    async def put(self, data: bytes | memoryview) -> bool:
+    # The upload says which one it is: an answer may come before its task has ended, and then the
+    # connection may carry the next exchange already, with an upload of its own.
+
+    async def put(self, upload: Upload, data: bytes | memoryview) -> bool:
         """Write a piece of the body, and wait until the next one can be written."""
-        if not self._is_uploading() or self._transport.is_closing():
+        if self._upload is not upload or self._transport.is_closing():
             return False
         self._transport.write(data)
         if self._writable is None:
@@ -156,18 +159,15 @@ class Connection(asyncio.Protocol):
         else:
             self._timer.expect(self._idle, "idle_timeout")
             await self._writable
-            if self._is_uploading():
+            if self._upload is upload:
                 self._timer.expect(None, "total_timeout")
-        return self._is_uploading()
+        return self._upload is upload
 
-    def _is_uploading(self) -> bool:
-        return self._upload is not None
-
-    def uploaded(self, error: Exception | None) -> None:
+    def uploaded(self, upload: Upload, error: Exception | None) -> None:
         """The stream of the body has ended; without an error, it is the upstream's turn."""
-        if self._upload is not None and error is not None:
+        if self._upload is upload and error is not None:
             self._fail(error)
-        elif self._upload is not None:
+        elif self._upload is upload:
             self._upload = None
             self._timer.expect(self._first_byte, "first_byte_timeout")
 
@@ -281,6 +281,8 @@ class Connection(asyncio.Protocol):
         self._timer.limit = NEVER
         self._timer.rest()
         self._idle = None
+        # Nor does it take one of the places of those who ask and are answered.
+        self._places.forfeit()
         self._stream = stream = Stream(self, self._loop)
         if self._reader.leftover:
             self._push(stream, [self._reader.leftover])
@@ -349,7 +351,8 @@ class Connection(asyncio.Protocol):
         """Close it in the middle of an exchange, and give its place back."""
         if not self.closed:
             self.shut()
-            self._places.forfeit()
+            if not self._reader.upgraded:
+                self._places.forfeit()
 
     def _die(self) -> None:
         """It ended while idle, or on its way to an exchange, which finds it `closed`."""

@@ -19,11 +19,11 @@ from gatekit.proxy.http1_request import BodyWriter
 class Sink(Protocol):
     """The connection, as far as an upload is concerned."""
 
-    async def put(self, data: bytes | memoryview) -> bool:
-        """Write, wait until more can be written, and say whether more is wanted."""
+    async def put(self, upload: Upload, data: bytes | memoryview) -> bool:
+        """Write, wait until more can be written, and say whether more is wanted of this one."""
         ...
 
-    def uploaded(self, error: Exception | None) -> None:
+    def uploaded(self, upload: Upload, error: Exception | None) -> None:
         """The stream has ended, or failed."""
         ...
 
@@ -58,19 +58,19 @@ class Upload:
         except BaseException as end:
             # Either the exchange is over, and the sink knows, or the stream cancelled itself.
             detail = f"the body was ended by {type(end).__name__}"
-            self._sink.uploaded(UpstreamError("body_client", detail))
+            self._sink.uploaded(self, UpstreamError("body_client", detail))
             raise
-        self._sink.uploaded(error)
+        self._sink.uploaded(self, error)
 
     async def _send(self) -> bool:
         put, encode = self._sink.put, self._writer.encode
         if isinstance(self._stream, AsyncIterable):
             async for data in self._stream:
-                if data and not await put(encode(data)):
+                if data and not await put(self, encode(data)):
                     return False
         else:
             for piece in self._stream:
-                if piece and not await put(encode(piece)):
+                if piece and not await put(self, encode(piece)):
                     return False
         end = self._writer.finish()
-        return not end or await put(end)
+        return not end or await put(self, end)

@@ -152,8 +152,16 @@ class ThreadPool:
         with self._lock:
             self.places.release(connection, monotonic())
 
-    def discard(self, connection: Connection) -> None:
+    def switch(self, connection: Connection) -> None:
+        """It has become a tunnel, which takes no place of those who ask and are answered."""
+        self.lend(connection)
+        self._forfeit()
+
+    def forget(self, connection: Connection) -> None:
         self._lent.discard(connection)
+
+    def discard(self, connection: Connection) -> None:
+        self.forget(connection)
         # The collector may come here, through a response that was dropped.
         self._lock.defer(self.places.forfeit)
 
@@ -184,7 +192,7 @@ class ThreadPool:
         origin = self.origin
         if origin.uds is not None:
             return _dial(socket.AF_UNIX, 0, origin.uds, due)
-        found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(origin.address, origin.port, type=socket.SOCK_STREAM)
         failure: OSError | None = None
         for family, _, protocol, _, address in found:
             try:

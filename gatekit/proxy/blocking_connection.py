@@ -53,6 +53,14 @@ class Home(Protocol):
         """Take it back whole."""
         ...
 
+    def switch(self, connection: Connection) -> None:
+        """The same for a tunnel, which gives its place back at once."""
+        ...
+
+    def forget(self, connection: Connection) -> None:
+        """A tunnel is closed."""
+        ...
+
     def discard(self, connection: Connection) -> None:
         """Take back the place of one that is closed."""
         ...
@@ -128,7 +136,10 @@ class Connection:
             upgrade=request.upgrade,
             on_informational=request.on_informational,
         )
+        interrupt = request.interrupt
         try:
+            if interrupt is not None:
+                interrupt.bind(self._socket)
             try:
                 self._send_request(head, request)
             except UpstreamError as error:
@@ -141,10 +152,14 @@ class Connection:
                 if reader.between_heads:
                     due = self._due(self._first_byte)
         except BaseException as error:
+            if interrupt is not None:
+                interrupt.release()
             lost = isinstance(error, UpstreamError) and error.stage in _LOST
             self.stale = lost and not reader.started
             self.abandon()
             raise
+        if interrupt is not None:
+            interrupt.release()
         return self._answer()
 
     def is_dead(self) -> bool:
@@ -169,7 +184,10 @@ class Connection:
         """Close it in the middle of an exchange, and give its place back."""
         if not self.closed:
             self.shut()
-            self._home.discard(self)
+            if self._reader.upgraded:
+                self._home.forget(self)
+            else:
+                self._home.discard(self)
 
     def read_body(self) -> tuple[bytes, bool]:
         """What has come of the body, and whether that was its end; bytes are missing only there."""
@@ -193,7 +211,7 @@ class Connection:
             reader.status, reader.headers, b"", reader.trailers, reader.informational
         )
         if reader.upgraded:
-            self._home.lend(self)
+            self._home.switch(self)
             self._socket.setblocking(False)
             response.body = TunnelEnd(self._socket, reader.leftover, self.abandon)
         elif reader.complete:

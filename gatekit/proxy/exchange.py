@@ -22,10 +22,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from gatekit._core.options import known_keywords, seconds_problem
 from gatekit.errors import check
+from gatekit.proxy.interrupt import Interrupt
 
 Headers: TypeAlias = "list[tuple[bytes, bytes]]"
 Informational: TypeAlias = "tuple[int, Headers]"
@@ -54,6 +55,9 @@ class Timeouts:
     """The longest silence of a body, either way."""
     total: float | None = None
     """The whole exchange, from `send` to the last byte of the response."""
+    client: float | None = 60.0
+    """The longest silence of the client within its request's body, which is the proxy's to mind;
+    a transport knows nothing of it."""
 
     def __post_init__(self) -> None:
         check(
@@ -63,6 +67,7 @@ class Timeouts:
             first_byte=_wrong(self.first_byte),
             idle=_wrong(self.idle),
             total=_wrong(self.total),
+            client=_wrong(self.client),
         )
 
 
@@ -71,10 +76,15 @@ class UpstreamRequest:
 
     `target` is the raw path and query, forwarded byte for byte. With `upgrade` a 101 is an answer,
     else it is a violation of the protocol. `on_informational` is called with the status and fields
-    of every 1xx head but 100, as it arrives; it must not block.
+    of every 1xx head but 100, as it arrives; it must not block. `interrupt` lets another thread end
+    the wait for the head. `earlier` is what `request.trace` notes of the attempts, which all those
+    that follow one another share.
     """
 
-    __slots__ = ("body", "headers", "method", "on_informational", "target", "upgrade")
+    __slots__ = (
+        "body", "earlier", "headers", "interrupt", "method", "on_informational", "target",
+        "upgrade",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -85,6 +95,7 @@ class UpstreamRequest:
         *,
         upgrade: bool = False,
         on_informational: Callable[[int, Headers], None] | None = None,
+        interrupt: Interrupt | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -92,6 +103,8 @@ class UpstreamRequest:
         self.body = body
         self.upgrade = upgrade
         self.on_informational = on_informational
+        self.interrupt = interrupt
+        self.earlier: list[Any] | None = None
 
 
 class UpstreamResponse(Generic[BodyT_co]):
@@ -145,7 +158,8 @@ class Body(Protocol):
 class AsyncTunnel(AsyncBody, Protocol):
     """The body of a 101: bytes both ways at once, until either side has had enough.
 
-    The limits of the exchange are over with the head; a tunnel's owner has others.
+    The limits of the exchange are over with the head; a tunnel's owner has others. Nor does it
+    count among the connections of the pool any more.
     """
 
     async def write(self, data: bytes) -> None:

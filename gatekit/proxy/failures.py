@@ -27,12 +27,19 @@ _BROKEN = "The upstream service broke off its answer."
 _LATE = "The upstream service did not answer in time."
 
 FAILURES: dict[Stage, Failure] = {
+    "no_destination": Failure(
+        503,
+        "no-destination",
+        "destination_unavailable",
+        "No destination of this service is available.",
+    ),
     "dns": Failure(502, "upstream-unreachable", "dns_error", _CANNOT_CONNECT),
     "connect": Failure(502, "upstream-unreachable", "connection_refused", _CANNOT_CONNECT),
     "tls": Failure(502, "upstream-unreachable", "tls_protocol_error", _CANNOT_CONNECT),
     "connect_timeout": Failure(504, "upstream-timeout", "connection_timeout", _LATE),
     "first_byte_timeout": Failure(504, "upstream-timeout", "http_response_timeout", _LATE),
     "idle_timeout": Failure(504, "upstream-timeout", "connection_read_timeout", _LATE),
+    "attempt_timeout": Failure(504, "upstream-timeout", "http_response_timeout", _LATE),
     "total_timeout": Failure(504, "upstream-timeout", "http_response_timeout", _LATE),
     "pool_full": Failure(
         503, "upstream-busy", "connection_limit_reached", "The upstream service is busy."

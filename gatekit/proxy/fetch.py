@@ -43,6 +43,14 @@ class Endpoint:
             self.target += b"?" + query.encode("ascii")
         self.url = url
 
+    @classmethod
+    def of(cls, origin: Origin, target: bytes) -> Endpoint:
+        """Of what is parsed already; the target is as it goes on the wire."""
+        endpoint = cls.__new__(cls)
+        endpoint.origin, endpoint.target = origin, target
+        endpoint.url = f"{origin.scheme}://{origin.authority.decode()}{target.decode()}"
+        return endpoint
+
     def __repr__(self) -> str:
         return f"Endpoint({self.origin!r})"
 

@@ -13,6 +13,9 @@ from gatekit._core.messages import Request
 from gatekit.errors import Rejected
 from gatekit.typing import RawHeaders
 
+NOT_CARRIED = "urn:gatekit:websocket-not-carried"
+MALFORMED = "urn:gatekit:malformed-request"
+
 Underscores: TypeAlias = Literal["drop", "reject", "allow"]
 
 # RFC 9110 §7.6.1 names the first eight; the others are older or meant for one hop all the same.
@@ -53,6 +56,8 @@ NOT_RETURNED = _HOP_BY_HOP | {b"alt-svc"}
 _ONCE = frozenset({b"host", b"content-length", b"content-type", b"authorization"})
 # RFC 3986 §3.2.2 and a port; nothing that would end a quoted string or an element of a list.
 _HOST = re.compile(r"[A-Za-z0-9\-._~%!$&'()*+;=:\[\]]+")
+# What `X-Forwarded-Proto` calls them: a handshake is a request of HTTP.
+_SCHEMES = {"ws": "http", "wss": "https"}
 _FRAMING = _ONCE | {b"transfer-encoding"}
 
 
@@ -60,24 +65,45 @@ def request_fields(request: Request, underscores: Underscores) -> RawHeaders:
     """The client's end-to-end fields, without what only this hop may say."""
     trusted = request.trusted_peer
     nominated: set[bytes] = set()
+    upgrade = b""
     fields: RawHeaders = []
     for field in request.headers.raw:
         name = field[0]
         if name in NOT_FORWARDED:
             if name == b"connection":
                 nominated |= nominees(field[1])
+            elif name == b"upgrade":
+                upgrade = field[1]
             continue
         if not trusted and (name.startswith(b"x-forwarded-") or name == b"x-real-ip"):
             continue
-        if b"_" in name and underscores != "allow":
-            # An upstream that names fields as CGI does cannot tell `_` from `-`.
+        # An upstream that names fields as CGI does cannot tell `_` from `-`.
+        if b"_" in name and (underscores != "allow" or _is_said_here(name.replace(b"_", b"-"))):
             if underscores == "reject":
-                raise Rejected(400, "A header field name contains an underscore.")
+                raise Rejected(400, "A header field name contains an underscore.", type=MALFORMED)
             continue
         fields.append(field)
     if not nominated:
         return fields
+    if upgrade and b"upgrade" in nominated and request.method == "GET" and not request.is_websocket:
+        _refuse_websocket(upgrade)
     return _without_nominated(request, fields, nominated)
+
+
+def _refuse_websocket(upgrade: bytes) -> None:
+    """Any other `Upgrade` a server may ignore (RFC 9110 §7.8), and the request is an ordinary one.
+
+    So is one that no `Connection` names, or that comes with another method (RFC 6455 §4.1). Of a
+    WebSocket nothing would be left but a request that its client does not mean.
+    """
+    protocols = upgrade.lower().split(b",")
+    if b"websocket" in (protocol.partition(b"/")[0].strip() for protocol in protocols):
+        raise Rejected(501, "WebSockets are not carried here.", type=NOT_CARRIED)
+
+
+def _is_said_here(name: bytes) -> bool:
+    """No client says it in another spelling either: the framing, and who the client is."""
+    return name in NOT_FORWARDED or name == b"x-real-ip" or name.startswith(b"x-forwarded-")
 
 
 def _without_nominated(request: Request, fields: RawHeaders, nominated: set[bytes]) -> RawHeaders:
@@ -104,38 +130,84 @@ def nominees(connection: bytes) -> set[bytes]:
     return names - {b"", b"close", b"keep-alive", b"host", b"content-length"}
 
 
+def unbuffered(fields: RawHeaders) -> RawHeaders:
+    """What tells a server in front, such as nginx, that events do not wait for one another."""
+    is_stream = False
+    for name, value in fields:
+        if name == b"content-type":
+            is_stream = value[:17].lower() == b"text/event-stream"
+        elif name == b"x-accel-buffering":
+            return []
+    return [(b"x-accel-buffering", b"no")] if is_stream else []
+
+
 def check_framing(request: Request) -> tuple[int | None, bool]:
     """The declared length of the body, or whether it comes in chunks; what is ambiguous is refused.
 
     RFC 9112 §6.1: `Transfer-Encoding` together with `Content-Length` "ought to be handled as an
     error", and §6.3: so must differing or malformed lengths.
     """
+    try:
+        return _framing(request)
+    except Rejected as refusal:
+        refusal.headers += closing(request)
+        raise
+
+
+def closing(request: Request) -> list[tuple[str, str]]:
+    """The fields of a refusal after which nothing more is read on this connection.
+
+    Where a request ends that was doubtful, nobody knows (RFC 9112 §6.1: the server MUST close). A
+    WSGI app may not say so (PEP 3333), nor does HTTP/2 know the field.
+    """
+    if request.io.is_async and request.http_version.startswith("1"):
+        return [("connection", "close")]
+    return []
+
+
+def _framing(request: Request) -> tuple[int | None, bool]:
     found: dict[bytes, bytes] = {}
     for name, value in request.headers.raw:
         if name in _FRAMING:
             if name in found and name in _ONCE:
-                raise Rejected(400, f"The field {name.decode()} occurs more than once.")
+                raise Rejected(
+                    400, f"The field {name.decode()} occurs more than once.", type=MALFORMED
+                )
             # Codings in several lines are several codings.
             found[name] = found[name] + b"," + value if name in found else value
-    if b"," in found.get(b"host", b""):
+    host = found.get(b"host", b"" if request.http_version != "1.1" else None)
+    if host is None:
+        # RFC 9112 §3.2: MUST be answered with 400.
+        raise Rejected(400, "The field host is missing.", type=MALFORMED)
+    if b"," in host:
         # A server that joins repeated fields has made one of two.
-        raise Rejected(400, "The field host occurs more than once.")
-    length = found.get(b"content-length")
-    codings = found.get(b"transfer-encoding")
+        raise Rejected(400, "The field host occurs more than once.", type=MALFORMED)
+    return _length(request, found.get(b"content-length"), found.get(b"transfer-encoding"))
+
+
+def _length(
+    request: Request, length: bytes | None, codings: bytes | None
+) -> tuple[int | None, bool]:
     if codings is not None:
         if length is not None:
-            raise Rejected(400, "Content-Length and Transfer-Encoding exclude each other.")
+            raise Rejected(
+                400, "Content-Length and Transfer-Encoding exclude each other.", type=MALFORMED
+            )
         if request.http_version == "1.0":
             # RFC 9112 §6.1: "MUST treat the message as if the framing is faulty".
-            raise Rejected(400, "HTTP/1.0 has no transfer codings.")
+            raise Rejected(400, "HTTP/1.0 has no transfer codings.", type=MALFORMED)
         if codings.strip().lower() != b"chunked":
-            raise Rejected(501, "The only transfer coding understood is chunked.")
+            raise Rejected(
+                501,
+                "The only transfer coding understood is chunked.",
+                type="urn:gatekit:transfer-coding",
+            )
         return None, True
     if length is None:
         return None, False
     # More digits than any file has bytes; int() itself refuses to read thousands of them.
     if not length.isdigit() or len(length) > 18:
-        raise Rejected(400, "Content-Length is not a number that a length can be.")
+        raise Rejected(400, "Content-Length is not a number that a length can be.", type=MALFORMED)
     return int(length), False
 
 
@@ -152,6 +224,14 @@ def forwarded_fields(request: Request, prefix: str) -> RawHeaders:
     host that it names stay. Any other such field may be the client's, which the peer passed on; it
     is written anew from the address that `ClientIP` found.
     """
+    try:
+        return _forwarded_fields(request, prefix)
+    except Rejected as refusal:
+        refusal.headers += closing(request)
+        raise
+
+
+def _forwarded_fields(request: Request, prefix: str) -> RawHeaders:
     # A peer on a Unix socket has no address.
     address = (request.client[0] if request.client else "") or "unknown"
     if not request.trusted_peer:
@@ -180,6 +260,7 @@ def forwarded_fields(request: Request, prefix: str) -> RawHeaders:
 def _said_of(address: str, scheme: str, host: str, prefix: str) -> tuple[tuple[bytes, bytes], ...]:
     """The fields of one hop; a client that comes again asks for the same ones."""
     # RFC 7239 §6: an IPv6 address stands in brackets and, for its colons, in quotes.
+    scheme = _SCHEMES.get(scheme, scheme)
     node = f'"[{address}]"' if ":" in address else address
     element = f"for={node};proto={scheme}" if scheme else f"for={node}"
     fields = [
@@ -189,7 +270,7 @@ def _said_of(address: str, scheme: str, host: str, prefix: str) -> tuple[tuple[b
     if host:
         if not is_host(host):
             # RFC 9112 §3.2: an invalid one MUST be answered with 400.
-            raise Rejected(400, "The field host holds no host.")
+            raise Rejected(400, "The field host holds no host.", type=MALFORMED)
         fields.append((b"x-forwarded-host", host.encode("ascii")))
         element += f';host="{host}"'
     if prefix:

@@ -21,41 +21,56 @@ sent the exchange is cut off instead, so that a short answer never looks whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from gatekit._core.body import RequestBody
-from gatekit._core.io import block
+from gatekit._core.body import aclose_body
 from gatekit._core.messages import Content, Request, Response
-from gatekit._core.options import integer_problem, known_keywords, token_problem
+from gatekit._core.options import kind_problem, known_keywords, name_problem, token_problem
 from gatekit._core.paths import AmbiguousPath, PathRules, segments
 from gatekit._core.problems import problem
-from gatekit.errors import ConfigurationError, UpstreamError, check
+from gatekit.errors import UpstreamError, check
+from gatekit.proxy.address import Address
+from gatekit.proxy.attempts import Attempts
+from gatekit.proxy.cluster import Cluster
+from gatekit.proxy.destination import Destination
+from gatekit.proxy.destination import Target as DestinationTarget
 from gatekit.proxy.failures import failed
 from gatekit.proxy.fields import (
+    MALFORMED,
+    NOT_FORWARDED,
     NOT_RETURNED,
     Underscores,
     check_framing,
+    closing,
     forwarded_fields,
     is_host,
     nominees,
     request_fields,
+    unbuffered,
 )
+from gatekit.proxy.request_body import may_have_body, upstream_body
 from gatekit.proxy.rewrite import REWRITTEN, Mapping
 from gatekit.proxy.target import Target
+from gatekit.proxy.trailers import ask_for_trailers, pass_trailers
 from gatekit.proxy.transport import (
     TLS,
-    HTTPTransport,
+    AsyncBody,
     InvalidMessage,
-    Origin,
     Timeouts,
     Transport,
     UpstreamRequest,
+    UpstreamResponse,
 )
-from gatekit.proxy.transport import (
-    RequestBody as UpstreamBody,
-)
-from gatekit.typing import RawHeaders, SupportsClose
+from gatekit.proxy.upstream import Options, destinations_in
+from gatekit.proxy.websocket import WebSockets, websockets_problem
+from gatekit.proxy.websocket_switchboard import Switchboard
+from gatekit.typing import RawHeaders
+
+if TYPE_CHECKING:
+    from gatekit.proxy.members import Member
+
+Upstream: TypeAlias = "DestinationTarget | Destination | Iterable[DestinationTarget | Destination]"
 
 _PREFIX = re.compile(r"(/[^/?#]+)+")
 _NEVER_FORWARDED = frozenset({"CONNECT", "TRACE"})
@@ -63,83 +78,98 @@ _NEVER_FORWARDED = frozenset({"CONNECT", "TRACE"})
 
 @known_keywords
 class Proxy:
-    """Forwards every request that it is given to one upstream.
+    """Forwards every request that it is given to one upstream, or to one of several.
 
-    `upstream` is a URL: `http://host:port/base`, `https://…` or `unix:/run/app.sock`. `timeouts`
-    are in seconds. `via` is this hop's pseudonym in `Via` and `Proxy-Status`. A field name with an
-    underscore is dropped, for many upstreams cannot tell it from one with a hyphen:
-    `underscores="reject"` or `"allow"` changes that. `paths` says which ambiguous paths are
-    refused; below a gateway that has been seen to already. A `transport` of one's own stands in
-    for the connection pool, and then `tls`, `max_connections` and `max_pending` are its business.
+    `upstream` is a URL (`http://host:port/base`, `https://…` or `unix:/run/app.sock`), a list of
+    them, or a `Cluster`, which has many more options. `timeouts` are in seconds. `via` is this
+    hop's pseudonym in `Via` and `Proxy-Status`. A field name with an underscore is dropped, for
+    many upstreams cannot tell it from one with a hyphen: `underscores="reject"` or `"allow"`
+    changes that. `paths` says which ambiguous paths are refused; below a gateway that has been seen
+    to already. `websockets` limits the WebSockets that are carried under ASGI; False refuses them
+    with 501. `deadline_header` is the field, such as `x-request-timeout` or `grpc-timeout`, that
+    tells the upstream how much time is left. A `transport` of one's own stands in for the
+    connection pool, and then `tls`, `max_connections` (100) and `max_pending` (1,000) are its
+    business; a `Cluster` has all of these itself.
     """
 
     __slots__ = (
-        "_host",
+        "_address",
+        "_attempts",
         "_name",
-        "_origin",
-        "_owned",
         "_paths",
+        "_switchboard",
         "_target",
         "_timeouts",
-        "_transport",
         "_underscores",
         "_via",
+        "cluster",
     )
 
     def __init__(
         self,
-        upstream: str,
+        upstream: Upstream | Cluster,
         *,
         strip_prefix: str = "",
         host: str = "upstream",
         timeouts: Timeouts | None = None,
         tls: TLS | None = None,
-        max_connections: int = 100,
-        max_pending: int = 1000,
+        max_connections: int | None = None,
+        max_pending: int | None = None,
         transport: Transport | None = None,
         via: str = "gatekit",
         underscores: Underscores = "drop",
         paths: PathRules | None = None,
+        websockets: WebSockets | bool = True,
+        deadline_header: str | None = None,
     ) -> None:
-        origin, wrong = _origin(upstream)
+        options = Options(timeouts, tls, max_connections, max_pending, transport)
+        cluster = upstream if isinstance(upstream, Cluster) else None
+        found, wrong = ((), None) if cluster is not None else destinations_in(upstream)
         check(
             "Proxy",
             upstream=wrong,
             strip_prefix=_wrong_prefix(strip_prefix),
             host=None if is_host(host) else 'must be "upstream", "pass" or a host to send',
-            timeouts=_not_a(Timeouts, timeouts),
-            tls=_not_a(TLS, tls),
-            transport=_wrong_transport(transport),
             via=token_problem(via),
             underscores=None
             if underscores in ("drop", "reject", "allow")
             else 'must be "drop", "reject" or "allow"',
-            paths=_not_a(PathRules, paths),
-            max_connections=integer_problem(max_connections, 1),
-            max_pending=integer_problem(max_pending),
+            paths=kind_problem(PathRules, paths),
+            websockets=websockets_problem(websockets),
+            deadline_header=_wrong_header(deadline_header),
+            **options.problems(has_cluster=cluster is not None),
         )
-        assert origin is not None
-        self._origin = origin
-        self._host = host
+        self.cluster = options.cluster(found) if cluster is None else cluster
         self._name = via
         self._via = (b"via", b"1.1 " + via.encode("ascii"))
         self._underscores: Underscores = underscores
         self._paths = PathRules() if paths is None else paths
-        self._target = Target(origin.base, strip_prefix)
-        self._timeouts = Timeouts() if timeouts is None else timeouts
-        self._owned: SupportsClose | None = None
-        if transport is None:
-            transport = self._owned = HTTPTransport(
-                tls=tls, max_connections=max_connections, max_pending=max_pending
-            )
-        self._transport: Transport = transport
+        self._target = Target(strip_prefix)
+        self._switchboard = Switchboard(websockets, via)
+        self._timeouts = self.cluster.timeouts
+        retry = self.cluster.retry
+        self._address = Address(
+            host,
+            attempt_header=retry is not None and retry.attempt_header,
+            deadline_header=deadline_header,
+        )
+        self._attempts = Attempts(
+            self.cluster.state,
+            self._address,
+            timeouts=self._timeouts,
+            retry=retry,
+            hedge=self.cluster.hedge,
+            breaker=self.cluster.breaker,
+        )
 
     async def __call__(self, request: Request) -> Response:
         # 1. What no proxy forwards.
-        if request.is_websocket:
-            return problem(501, "This proxy does not carry WebSockets.")
+        handshake = self._switchboard.begin(request) if request.is_websocket else None
         if request.method in _NEVER_FORWARDED:
-            return problem(405, f"{request.method} is not forwarded.", headers={"allow": "GET"})
+            headers = [("allow", "GET"), *closing(request)]
+            detail = f"{request.method} is not forwarded."
+            kind = "urn:gatekit:method-not-forwarded"
+            return problem(405, detail, type=kind, headers=headers)
 
         # 2. Where it goes: the path as it came, unless it could be read in two ways.
         path = request.raw_path
@@ -152,123 +182,113 @@ class Proxy:
 
         # 3. The fields that cross, and those of this hop.
         length, is_chunked = check_framing(request)
-        host = self._host_for(request)
         fields = request_fields(request, self._underscores)
-        fields.append((b"host", host))
         fields += forwarded_fields(request, prefix)
         fields.append(self._via)
+        ask_for_trailers(request, fields)
+        if handshake is not None:
+            fields = handshake.fields(fields)
 
         # 4. The body, whole if it is there, else as a stream.
         try:
-            body = await _body(request, length, is_chunked)
-            outgoing = UpstreamRequest(request.method.encode("latin-1"), target, fields, body)
-
-            # 5. The exchange, up to the head of the answer.
-            started = request.io.now()
-            answer = await request.io.call(
-                self._transport.send,
-                self._transport.asend,
-                self._origin,
-                outgoing,
-                self._timeouts,
-                request.deadline,
+            body = None
+            if may_have_body(request, length, is_chunked):
+                body = await upstream_body(request, length, is_chunked, self._timeouts.client)
+            outgoing = UpstreamRequest(
+                request.method.encode("latin-1"),
+                target,
+                fields,
+                body,
+                upgrade=handshake is not None,
+                on_informational=request.on_informational,
             )
+
+            # 5. Somebody's answer, up to its head; see `attempts` for who is asked, and how often.
+            request.note_service(self.cluster.name)
+            leg = await self._attempts.run(request, outgoing)
         except UpstreamError as error:
             return failed(request, error, self._name)
         except InvalidMessage as error:
-            return problem(400, f"The request cannot be forwarded: {error}.")
-        request.note_upstream(request.io.now() - started)
+            detail = f"The request cannot be forwarded: {error}."
+            return problem(400, detail, type=MALFORMED)
+        request.note_upstream(leg.seconds)
 
         # 6. The answer, its body still on its way.
-        head = self._response_fields(request, answer.headers, prefix, host)
+        answer, member = leg.answer, leg.member
+        if answer.status == 205 and answer.body:
+            # RFC 9110 §15.3.6: it has no content.
+            await aclose_body(answer.body)
+            answer.body = b""
+        head = self._response_fields(request, answer, prefix, member)
+        affinity = self.cluster.state.affinity
+        if affinity is not None:
+            head += affinity.fields(request, self.cluster.state, member)
         if answer.status == 304:
             # Optional here (RFC 9110 §8.6), and some servers then wait for a body.
             head = [field for field in head if field[0] != b"content-length"]
-        return Response.from_head(answer.status, head, cast("Content", answer.body))
+        if handshake is not None:
+            return await self._switchboard.answer(
+                request, handshake, cast("UpstreamResponse[AsyncBody]", answer), head
+            )
+        response = Response.from_head(answer.status, head, cast("Content", answer.body))
+        pass_trailers(request, answer, response)
+        return response
+
+    @property
+    def open_websockets(self) -> int:
+        """How many this proxy carries now, in this process."""
+        return self._switchboard.open
+
+    def gatekit_parts(self) -> Iterable[object]:
+        """What a door closes and inspects; the rest of the cluster is closed by the proxy."""
+        return [] if self.cluster.breaker is None else [self.cluster.breaker]
 
     def close(self) -> None:
         """Closes idle connections; a transport that was given stays its owner's."""
-        if self._owned is not None:
-            self._owned.close()
+        self.cluster.close()
 
     async def aclose(self) -> None:
-        """The same on the running event loop."""
-        if self._owned is not None:
-            await self._owned.aclose()
-
-    def _host_for(self, request: Request) -> bytes:
-        if self._host == "upstream":
-            return self._origin.authority
-        if self._host == "pass":
-            return request.host.encode("latin-1") or self._origin.authority
-        return self._host.encode("latin-1")
+        """The same on the running event loop, whose WebSockets are closed."""
+        await self._switchboard.aclose()
+        await self.cluster.aclose()
 
     def _response_fields(
-        self, request: Request, raw: RawHeaders, prefix: str, host: bytes
+        self, request: Request, answer: UpstreamResponse[Any], prefix: str, member: Member
     ) -> RawHeaders:
         nominated: set[bytes] = set()
         mapping: Mapping | None = None
         fields: RawHeaders = []
-        for name, value in raw:
+        for name, value in answer.headers:
             if name in NOT_RETURNED:
                 if name == b"connection":
                     nominated |= nominees(value)
                 continue
             if name in REWRITTEN:
                 if mapping is None:
-                    mapping = Mapping(self._origin, prefix, host.decode("latin-1"), request)
+                    host = self._address.host_for(request, member).decode("latin-1")
+                    mapping = Mapping(member.origin, prefix, host, request)
                 fields.append((name, mapping.field(name, value)))
             else:
                 fields.append((name, value))
         if nominated:
             fields = [field for field in fields if field[0] not in nominated]
         fields.append(self._via)
+        if not isinstance(answer.body, bytes):
+            fields += unbuffered(fields)
         return fields
 
     def __repr__(self) -> str:
-        return f"Proxy({self._origin!r})"
+        return f"Proxy({self.cluster!r})"
 
 
-async def _body(request: Request, length: int | None, is_chunked: bool) -> UpstreamBody:
-    if length == 0:
-        return b""
-    # HTTP/1 announces a body (RFC 9112 §6.3); later versions may just send one.
-    announced = length is not None or is_chunked
-    if not announced and request.http_version.startswith("1"):
+def _wrong_header(name: str | None) -> str | None:
+    if name is None:
         return None
-    data, is_whole = await request.body.peek()
-    if is_whole:
-        return data if data or announced else None
-    return (request.body if request.io.is_async else _blocking(request.body)), length
-
-
-def _blocking(body: RequestBody) -> Iterator[bytes]:
-    while data := block(body.chunk()):
-        yield data
-
-
-def _origin(upstream: object) -> tuple[Origin | None, str | None]:
-    if not isinstance(upstream, str):
-        return None, f"must be one URL, such as 'http://users:8001', not {upstream!r}"
-    try:
-        return Origin(upstream), None
-    except ConfigurationError as error:
-        return None, "; ".join(error.problems.values())
+    taken = name_problem(name) is None and name.lower().encode() in NOT_FORWARDED
+    return f"{name!r} is this hop's own" if taken else name_problem(name)
 
 
 def _wrong_prefix(prefix: object) -> str | None:
     if prefix == "" or (isinstance(prefix, str) and _PREFIX.fullmatch(prefix)):
         return None
     return f"{prefix!r} must be a path that begins with a slash and does not end with one: '/api'"
-
-
-def _not_a(kind: type, value: object) -> str | None:
-    if value is None or isinstance(value, kind):
-        return None
-    return f"must be {kind.__name__}(...), not {value!r}"
-
-
-def _wrong_transport(transport: object) -> str | None:
-    if transport is None or (hasattr(transport, "send") and hasattr(transport, "asend")):
-        return None
-    return f"must have the methods of a Transport, send and asend; {transport!r} has not"

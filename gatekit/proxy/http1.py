@@ -240,6 +240,9 @@ class ResponseReader:
         # llhttp refuses these too, in a value; but not in a reason phrase, nor in every release.
         if head.translate(None, TEXT) != b"\r\n" * (len(fields) + 2):
             raise UpstreamError("protocol", "a control character or a folded line in the head")
+        if b" \r\n" in head or (b"\t" in head and b"\t\r\n" in head):
+            # RFC 9110 §5.5: blanks around a value are no part of it; llhttp leaves those behind it.
+            fields = [(name, value.rstrip(b" \t")) for name, value in fields]
         status = parser.get_status_code()
         if not 100 <= status <= 599:
             raise UpstreamError("protocol", f"{status} is not a status")
@@ -332,6 +335,7 @@ class ResponseReader:
         if self._ended:
             if self._watched:
                 raise UpstreamError("protocol", "a framing field in the trailers")
+            self.trailers[:] = [(name, value.rstrip(b" \t")) for name, value in self.trailers]
             self.complete = True
             self.close()
             # llhttp passes over a CR LF between messages, where nothing may be.

@@ -4,6 +4,7 @@
     Origin("https://api.example/v2")                 # a base path for the proxy to put in front
     Origin("unix:/run/users.sock")                   # a Unix socket
     Origin("http+unix://%2Frun%2Fusers.sock/v2")     # a Unix socket and a base path
+    Origin("https://api.example", address="10.0.0.7")    # that name, at this address
 
 A URL is parsed once, at construction. What would be ignored later is refused then: user
 information, a query, a fragment, blanks, a port that is none.
@@ -15,11 +16,12 @@ import os
 import re
 import ssl
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import AddressValueError, IPv6Address, ip_address
 from pathlib import Path
+from typing import cast
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from gatekit._core.options import known_keywords
+from gatekit._core.options import flag_problem, known_keywords
 from gatekit.errors import ConfigurationError, check
 
 _ALLOWED = (
@@ -34,32 +36,42 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Origin:
-    """One upstream address; equal where scheme, address and base path are.
+    """One upstream address; equal where scheme, name, address and base path are.
 
-    `host` has no brackets around an IPv6 address; `port` is 0 and `uds` a path for a Unix socket;
+    `host` has no brackets around an IPv6 address; `address` is what is connected to, the host
+    unless another one, by its IP address, is given; `Host`, SNI and the check of the certificate
+    keep to the host. `port` is 0 and `uds` a path for a Unix socket;
     `authority` is what `Host` should say; `base` has no slash at its end; `key` names the pool of
     connections, which the base path does not divide.
     """
 
-    __slots__ = ("authority", "base", "host", "key", "port", "scheme", "uds")
+    __slots__ = ("address", "authority", "base", "host", "key", "port", "scheme", "uds")
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, address: str | None = None) -> None:
+        if not isinstance(cast("object", url), str):
+            raise ConfigurationError("Origin", {"url": f"must be a string, not {url!r}"})
         try:
             self.scheme, self.host, self.port, self.uds, base = _parse(url)
         except ValueError as wrong:
             shown = _SECRET.sub("//...@", url)
             problem = f"{shown!r}: {wrong}; allowed is {_ALLOWED}"
             raise ConfigurationError("Origin", {"url": problem}) from None
+        if address is not None:
+            check("Origin", address=_address_problem(address, self.uds))
+        self.address = self.host if address is None else address
         name = f"[{self.host}]" if ":" in self.host else self.host
         default = self.port == _PORTS[self.scheme] or self.uds is not None
         self.authority = (name if default else f"{name}:{self.port}").encode("ascii")
         self.base = base.rstrip("/").encode("ascii")
         self.key = f"{self.scheme}:{self.uds or ''}:{name}:{self.port}"
+        if address is not None:
+            self.key += f":{address}"
 
     def __repr__(self) -> str:
         authority = self.authority.decode() if self.uds is None else quote(self.uds, safe="")
         scheme = self.scheme if self.uds is None else "http+unix"
-        return f"Origin('{scheme}://{authority}{self.base.decode()}')"
+        at = "" if self.address == self.host else f", address={self.address!r}"
+        return f"Origin('{scheme}://{authority}{self.base.decode()}'{at})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Origin) and (self.key, self.base) == (other.key, other.base)
@@ -90,15 +102,24 @@ class TLS:
         ca, cert, key = (_not_readable(path) for path in (self.ca, self.cert, self.key))
         if self.key is not None and self.cert is None:
             key = "a private key needs `cert`, the certificate it belongs to"
-        if self.ca is not None and self.dangerous_accept_any_certificate:
+        if self.ca is not None and self.dangerous_accept_any_certificate is True:
             ca = "checks nothing beside dangerous_accept_any_certificate: leave one of them out"
         # What the files hold is found out here, not by the first request.
         ca = ca or _not_loaded(self.ca, None, None)
         cert = cert or (None if key else _not_loaded(None, self.cert, self.key))
-        name = self.server_name
-        if name is not None:
-            name = None if _HOST.fullmatch(name) else f"{name!r} is not a host name in ASCII"
-        check("TLS", ca=ca, cert=cert, key=key, server_name=name)
+        name: object = self.server_name
+        is_host = isinstance(name, str) and _HOST.fullmatch(name)
+        check(
+            "TLS",
+            ca=ca,
+            cert=cert,
+            key=key,
+            server_name=None
+            if name is None or is_host
+            else f"{name!r} is not a host name in ASCII",
+            dangerous_accept_any_certificate=flag_problem(self.dangerous_accept_any_certificate),
+            minimum_version=_version_problem(self.minimum_version),
+        )
 
     def context(self) -> ssl.SSLContext:
         """A client's context for HTTP/1.1; raises `ssl.SSLError` where a file holds no PEM."""
@@ -148,6 +169,16 @@ def _host(parts: SplitResult) -> str:
     return host
 
 
+def _address_problem(address: object, uds: str | None) -> str | None:
+    if uds is not None:
+        return "has no place beside a Unix socket"
+    try:
+        ip_address(address if isinstance(address, str) else "")
+    except ValueError:
+        return f"{address!r} is not an IP address"
+    return None
+
+
 def _is_ipv6(host: str) -> bool:
     try:
         IPv6Address(host)
@@ -179,6 +210,12 @@ def _not_loaded(ca: str | None, cert: str | None, key: str | None) -> str | None
     except (OSError, ValueError) as error:
         return f"cannot be loaded: {error}"
     return None
+
+
+def _version_problem(version: object) -> str | None:
+    if isinstance(version, ssl.TLSVersion):
+        return None
+    return f"must be an ssl.TLSVersion, not {version!r}"
 
 
 def _load(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:

@@ -11,13 +11,14 @@ answers. A loop that has ended takes its pools with it.
 from __future__ import annotations
 
 import asyncio
-import os
+import weakref
 from contextlib import suppress
 from threading import Lock
 from time import monotonic
 from typing import Generic, NamedTuple, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
+from gatekit._core.process import here
 from gatekit.proxy.aio import LoopPool
 from gatekit.proxy.blocking import ThreadPool
 from gatekit.proxy.origin import Origin
@@ -37,29 +38,31 @@ class Usage(NamedTuple):
 class Registry:
     """Finds the pool, and makes it where there is none."""
 
-    __slots__ = ("_processes", "_settings")
+    __slots__ = ("_latest", "_processes", "_settings")
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._processes: dict[int, _Process] = {}
+        # Most processes run one loop, which need not be looked up.
+        self._latest: _Latest | None = None
 
     def of_loop(self, origin: Origin) -> LoopPool:
         loop = asyncio.get_running_loop()
-        process = self._processes.get(os.getpid()) or self._begin_process()
-        pools = process.loops.get(loop)
-        if pools is None:
-            pools = process.begin_loop(loop)
+        latest = self._latest
+        if latest is None or latest.loop() is not loop or latest.pid != here.pid:
+            latest = self._find_loop(loop)
+        pools = latest.pools
         pool = pools.by_key.get(origin.key)
         return pool or pools.add(origin.key, LoopPool(origin, self._settings, pools.sweep))
 
     def of_threads(self, origin: Origin) -> ThreadPool:
-        process = self._processes.get(os.getpid()) or self._begin_process()
+        process = self._processes.get(here.pid) or self._begin_process()
         pools = process.threads
         pool = pools.by_key.get(origin.key)
         return pool or pools.add(origin.key, ThreadPool(origin, self._settings, pools.sweep))
 
     def usage(self, origin: Origin) -> Usage:
-        process = self._processes.get(os.getpid())
+        process = self._processes.get(here.pid)
         if process is None:
             return Usage(0, 0, 0)
         places: list[_Places] = [
@@ -77,24 +80,38 @@ class Registry:
 
     def close(self) -> None:
         """Close what is idle: that of threads at once, that of a loop in its next turn."""
-        process = self._processes.get(os.getpid())
+        process = self._processes.get(here.pid)
         if process is None:
             return
         threads, process.threads = process.threads, _Pools(self._settings.idle_ttl)
         threads.close()
-        for loop, pools in process.end_loops():
+        ended = process.end_loops()
+        self._latest = None
+        for loop, pools in ended:
             # RuntimeError: the loop is closed, and what it had is closed with it.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(pools.close)
 
     async def aclose(self) -> None:
-        process = self._processes.get(os.getpid())
+        process = self._processes.get(here.pid)
         if process is not None:
             pools = process.loops.pop(asyncio.get_running_loop(), None)
+            self._latest = None
             if pools is not None:
                 for pool in list(pools.by_key.values()):
                     await pool.aclose()
         self.close()
+
+    def _find_loop(self, loop: asyncio.AbstractEventLoop) -> _Latest:
+        process = self._processes.get(here.pid) or self._begin_process()
+        pools = process.loops.get(loop)
+        if pools is None:
+            pools = process.begin_loop(loop)
+        found = self._latest = _Latest(here.pid, weakref.ref(loop), pools)
+        if process.loops.get(loop) is not pools:
+            # Another thread has closed the transport in between.
+            self._latest = None
+        return found
 
     def _begin_process(self) -> _Process:
         """Start afresh, with nothing of the process that this one may be a fork of.
@@ -104,7 +121,7 @@ class Registry:
         for inherited in list(self._processes.values()):
             for pool in inherited.threads.by_key.values():
                 pool.disown()
-        return self._processes.setdefault(os.getpid(), _Process(self._settings.idle_ttl))
+        return self._processes.setdefault(here.pid, _Process(self._settings.idle_ttl))
 
 
 class _Pools(Generic[PoolT]):
@@ -141,6 +158,14 @@ class _Pools(Generic[PoolT]):
     def close(self) -> None:
         for pool in list(self.by_key.values()):
             pool.close()
+
+
+class _Latest(NamedTuple):
+    """The pools that were asked for last."""
+
+    pid: int
+    loop: weakref.ref[asyncio.AbstractEventLoop]
+    pools: _Pools[LoopPool]
 
 
 class _Process:

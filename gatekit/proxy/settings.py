@@ -80,6 +80,8 @@ class Settings:
 
 def is_replayable(request: UpstreamRequest) -> bool:
     """RFC 9110 §9.2.2: idempotent, and its body, if any, is still here to be sent again."""
+    if request.interrupt is not None and request.interrupt.has_fired:
+        return False
     return request.method in _IDEMPOTENT and not isinstance(request.body, tuple)
 
 

@@ -1,4 +1,4 @@
-"""The request target that an upstream is sent: the client's own bytes, with the mapped front."""
+"""The request target that an upstream is sent: the client's own bytes, without the prefix."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ _PREFIX_SAFE = "/!$&'()*+=:@~"
 
 
 class Target:
-    """Cuts `strip_prefix` off a path and puts the upstream's base path in front.
+    """Cuts `strip_prefix` off a path; the base path of whoever is asked comes in front later.
 
     A prefix is compared segment by segment with the decoded path, and cut off the raw one; what
     follows it is not touched. A path that does not begin with it is kept whole.
     """
 
-    __slots__ = ("_base", "_strip", "prefix")
+    __slots__ = ("_strip", "prefix")
 
-    def __init__(self, base: bytes, strip_prefix: str) -> None:
-        self._base = base
+    def __init__(self, strip_prefix: str) -> None:
         self._strip = [unquote(part) for part in strip_prefix.split("/")[1:]]
         self.prefix = _encoded(unquote(strip_prefix))
 
@@ -37,8 +36,6 @@ class Target:
             if front == self._strip:
                 path = b"/" + b"".join(parts[len(self._strip) + 1 :])
                 prefix += self.prefix
-        if self._base:
-            path = self._base + (path if path.startswith(b"/") else b"/" + path)
         return (path or b"/") + (b"?" + request.query if request.query else b""), prefix
 
 

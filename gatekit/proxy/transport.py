@@ -33,7 +33,12 @@ import weakref
 from collections.abc import Awaitable
 from typing import Protocol
 
-from gatekit._core.options import known_keywords
+from gatekit._core.options import (
+    integer_problem,
+    kind_problem,
+    known_keywords,
+    number_problem,
+)
 from gatekit.errors import check
 from gatekit.proxy.exchange import (
     AsyncBody,
@@ -118,11 +123,12 @@ class HTTPTransport:
     ) -> None:
         check(
             "HTTPTransport",
-            max_connections=_below(max_connections, 1),
-            max_pending=_below(max_pending, 0),
-            idle_ttl=_below(idle_ttl, 0),
-            max_head=_below(max_head, 1024),
-            max_fields=_below(max_fields, 1),
+            tls=kind_problem(TLS, tls),
+            max_connections=integer_problem(max_connections, 1),
+            max_pending=integer_problem(max_pending),
+            idle_ttl=number_problem(idle_ttl),
+            max_head=integer_problem(max_head, 1024),
+            max_fields=integer_problem(max_fields, 1),
         )
         settings = Settings(
             tls=TLS() if tls is None else tls,
@@ -165,7 +171,3 @@ class HTTPTransport:
     async def aclose(self) -> None:
         """The same; those of the running loop are closed when this returns."""
         await self._registry.aclose()
-
-
-def _below(value: float, least: float) -> str | None:
-    return None if value >= least else f"{value!r} is below {least}"

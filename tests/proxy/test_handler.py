@@ -68,7 +68,7 @@ def test_hop_by_hop_fields_stay_here(send: Send) -> None:
         "te": "trailers",
         "proxy-authorization": "Basic Zg==",
         "proxy": "http://evil",
-        "upgrade": "websocket",
+        "upgrade": "h2c",
         "expect": "100-continue",
         "x-kept": "1",
     }

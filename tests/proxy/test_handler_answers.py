@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
 import pytest
 
-from gatekit import ConfigurationError, Proxy, Request, Response, Timeouts, UpstreamError
+from gatekit import (
+    TLS,
+    Cluster,
+    ConfigurationError,
+    Proxy,
+    Request,
+    Response,
+    Timeouts,
+    UpstreamError,
+)
 from gatekit.testing import upstream
 from gatekit.typing import Handler
 from tests.proxy.handlers import Send, failing
@@ -19,6 +29,43 @@ def test_several_set_cookie_stay_several(send: Send) -> None:
     transport = upstream(lambda sent: Response(200, cookies))
     answer = send(Proxy("http://users", transport=transport))
     assert answer.headers.getlist("set-cookie") == [value for _, value in cookies]
+
+
+def test_a_cookie_is_its_clients(send: Send) -> None:
+    """There is no jar: what the upstream gives one client is not sent for the next."""
+    transport = upstream(lambda sent: Response(200, {"set-cookie": "session=ada"}))
+    proxy = Proxy("http://users", transport=transport)
+    for _ in range(2):
+        send(proxy)
+    assert ["cookie" in sent.headers for sent in transport.requests] == [False, False]
+
+
+def test_a_compressed_body_stays_so(send: Send) -> None:
+    """Nothing is decoded, so that its length and its encoding are still true."""
+    packed = gzip.compress(b"hello" * 100, mtime=0)
+    fields = {"content-encoding": "gzip", "content-length": str(len(packed))}
+    transport = upstream(lambda sent: Response(200, fields, packed))
+    answer = send(Proxy("http://users", transport=transport))
+    assert answer.body == packed
+    assert {name: answer.headers[name] for name in fields} == fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"content-type": "Text/Event-Stream; charset=utf-8"}, ["no"]),
+        ({"content-type": "text/event-stream", "x-accel-buffering": "yes"}, ["yes"]),
+        ({"content-type": "text/plain"}, []),
+        ({}, []),
+    ],
+)
+def test_events_are_not_held_by_a_server_in_front(
+    send: Send, fields: dict[str, str], told: list[str]
+) -> None:
+    """It is told so, unless the upstream has said something else."""
+    transport = upstream(lambda sent: Response(200, fields, [b"data: 1\n\n", b"data: 2\n\n"]))
+    answer = send(Proxy("http://users", transport=transport))
+    assert answer.headers.getlist("x-accel-buffering") == told
 
 
 @pytest.mark.parametrize(
@@ -90,7 +137,9 @@ def test_cookies_are_rewritten(send: Send, cookie: str, expected: str) -> None:
         ("connect_timeout", 504, "connection_timeout"),
         ("first_byte_timeout", 504, "http_response_timeout"),
         ("idle_timeout", 504, "connection_read_timeout"),
+        ("attempt_timeout", 504, "http_response_timeout"),
         ("total_timeout", 504, "http_response_timeout"),
+        ("no_destination", 503, "destination_unavailable"),
         ("pool_full", 503, "connection_limit_reached"),
         ("pool_timeout", 503, "connection_limit_reached"),
         ("send", 502, "connection_terminated"),
@@ -149,7 +198,7 @@ def test_a_304_tells_no_length(send: Send) -> None:
         ({"underscores": "maybe"}, "underscores"),
         ({"max_connections": 0}, "max_connections"),
         ({"max_connections": "5"}, "max_connections"),
-        ({"upstream": ["http://users"]}, "upstream"),
+        ({"upstream": ["users:8001"]}, "upstream"),
         ({"strip_prefix": None}, "strip_prefix"),
         ({"strip_prefix": "/api?x"}, "strip_prefix"),
         ({"host": "a/b"}, "host"),
@@ -158,6 +207,13 @@ def test_a_304_tells_no_length(send: Send) -> None:
         ({"tls": "ca.pem"}, "tls"),
         ({"paths": "//"}, "paths"),
         ({"transport": "http"}, "transport"),
+        ({"deadline_header": "two words"}, "deadline_header"),
+        ({"deadline_header": "Host"}, "deadline_header"),
+        ({"upstream": 5}, "upstream"),
+        ({"upstream": []}, "upstream"),
+        ({"upstream": ["http://users", "http://users"]}, "upstream"),
+        ({"upstream": Cluster("c", destinations=["http://a"]), "max_pending": 1}, "max_pending"),
+        ({"upstream": Cluster("c", destinations=["http://a"]), "tls": TLS()}, "tls"),
     ],
 )
 def test_a_wrong_option_is_named_at_construction(wrong: dict[str, Any], name: str) -> None:

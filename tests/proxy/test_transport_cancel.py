@@ -221,6 +221,42 @@ def test_cancelled_while_uploading(run: Run) -> None:
         run(main())
 
 
+def test_cancelled_twice_while_uploading(run: Run) -> None:
+    """Again while it waits for the stream to end: its place is given back all the same."""
+    waits: list[str] = []
+
+    async def stream() -> AsyncIterator[bytes]:
+        try:
+            yield b"first"
+            await asyncio.Event().wait()
+        finally:
+            waits.append("to clean up")
+            await asyncio.Event().wait()
+
+    async def exchange() -> UpstreamResponse[AsyncBody]:
+        request = UpstreamRequest(b"POST", b"/", [], (stream(), None))
+        return await transport.asend(origin, request, PATIENCE)
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.read_exactly(10)
+        arrived.set()
+        peer.read_to_end()
+
+    async def main() -> None:
+        task = asyncio.create_task(exchange())
+        await until(arrived.is_set)
+        task.cancel()
+        await until(lambda: waits)
+        await cancelled(task)
+        assert transport.usage(origin) == (0, 0, 0)
+
+    arrived = threading.Event()
+    with Upstream(script) as upstream:
+        transport, origin = HTTPTransport(), Origin(upstream.url)
+        run(main())
+
+
 def test_an_early_answer_frees_a_stream_that_waits(run: Run) -> None:
     """The answer does not wait for the sender of the request, and the stream is over with it."""
     waiting, ended = threading.Event(), threading.Event()

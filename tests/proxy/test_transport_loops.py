@@ -191,10 +191,10 @@ def test_a_stream_that_ends_the_program_ends_the_exchange_first() -> None:
     class Sink:
         error: Exception | None = None
 
-        async def put(self, data: bytes | memoryview) -> bool:
+        async def put(self, upload: Upload, data: bytes | memoryview) -> bool:
             return True
 
-        def uploaded(self, error: Exception | None) -> None:
+        def uploaded(self, upload: Upload, error: Exception | None) -> None:
             self.error = error
 
     def stream() -> Iterator[bytes]:

@@ -47,7 +47,7 @@ def test_bytes_go_both_ways_in_a_loop(run: Run, upstream: Upstream) -> None:
         tunnel = response.body
         assert isinstance(tunnel, AsyncTunnel)
         assert await anext(tunnel) == b"hello"
-        assert transport.usage(origin) == (1, 0, 0)
+        assert transport.usage(origin) == (0, 0, 0)
         with pytest.raises(UpstreamError, match="first_byte_timeout"):
             await transport.asend(Origin(mute.url), REQUEST, replace(PATIENCE, first_byte=0.1))
         for data in (b"x", LARGE):
@@ -72,7 +72,7 @@ def test_bytes_go_both_ways_in_threads(upstream: Upstream) -> None:
     tunnel = transport.send(origin, REQUEST, PATIENCE).body
     assert isinstance(tunnel, Tunnel)
     assert next(tunnel) == b"hello"
-    assert transport.usage(origin) == (1, 0, 0)
+    assert transport.usage(origin) == (0, 0, 0)
     writer = threading.Thread(target=tunnel.write, args=(LARGE,))
     writer.start()
     received = 0
@@ -134,7 +134,26 @@ def test_a_tunnel_that_is_dropped_is_closed(dial: Dial) -> None:
     with Upstream(script) as upstream:
         client = dial(upstream.url)
         response = client.send(REQUEST)
-        assert client.usage == (1, 0, 0)
         del response
         client.settle(closed.is_set)
-        client.settle(lambda: client.usage == (0, 0, 0))
+        assert client.usage == (0, 0, 0)
+
+
+def test_a_tunnel_takes_no_place_in_the_pool(dial: Dial) -> None:
+    """However long tunnels last, those who ask and are answered do not wait for them."""
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(SWITCH)
+        peer.read_to_end()
+
+    with Upstream(
+        script, script, answer(b"HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\nok")
+    ) as upstream:
+        client = dial(upstream.url, HTTPTransport(max_connections=1, max_pending=0))
+        tunnels = [client.send(REQUEST), client.send(REQUEST)]
+        assert client.read(client.send(REQUEST)) == b"ok"
+        assert client.usage == (0, 1, 0)
+        for tunnel in tunnels:
+            client.close_body(tunnel)
+        assert client.usage == (0, 1, 0)

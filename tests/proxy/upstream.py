@@ -90,12 +90,16 @@ class Peer:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
+    def read_chunk(self) -> bytes:
+        """One chunk of a body; empty at its end."""
+        data = self.read_exactly(int(self._read_until(b"\r\n"), 16))
+        assert self.read_exactly(2) == b"\r\n"
+        return data
+
     def _read_chunks(self) -> bytes:
         body = b""
-        while size := int(self._read_until(b"\r\n"), 16):
-            body += self.read_exactly(size)
-            assert self.read_exactly(2) == b"\r\n"
-        assert self.read_exactly(2) == b"\r\n"
+        while data := self.read_chunk():
+            body += data
         return body
 
     def _read_until(self, mark: bytes) -> bytes:

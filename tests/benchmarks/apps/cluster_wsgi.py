@@ -1,0 +1,16 @@
+"""Ours under WSGI at full strength: balancing, outlier detection, retries and timeouts."""
+
+from __future__ import annotations
+
+import os
+
+from gatekit import Cluster, Outliers, Proxy, Retry, Timeouts, wsgi_app
+
+cluster = Cluster(
+    "bench",
+    destinations=os.environ["UPSTREAM"].split(),
+    outliers=Outliers(),
+    retry=Retry(per_try_timeout=10.0),
+    timeouts=Timeouts(total=30.0),
+)
+app = wsgi_app(Proxy(cluster))
