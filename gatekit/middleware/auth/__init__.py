@@ -1,0 +1,1 @@
+"""Who is calling: authenticators, and what they find out as an `Identity`."""
