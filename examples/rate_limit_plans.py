@@ -37,26 +37,21 @@ What is used of the quota, which costs nothing to ask:
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 
 from examples.service import port
-from gatekit import Gateway, Request, Response, Route
+from gatekit import Gateway, Identity, Request, Response, Route
 from gatekit.limits import keys
 from gatekit.middleware.quota import Plan, Quota
 from gatekit.middleware.rate_limit import RateLimit
 from gatekit.typing import Handler
 
-
-@dataclass(frozen=True)
-class Caller:
-    subject: str
-    plan: str
-
-
-CALLERS = {"ada": Caller("ada", "customer"), "operator": Caller("operator", "house")}
+CALLERS = {
+    "ada": Identity("ada", plan="customer"),
+    "operator": Identity("operator", plan="house"),
+}
 
 
 async def authenticate(request: Request, call_next: Handler) -> Response:

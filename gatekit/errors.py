@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, TypeAlias, cast
 
 Stage: TypeAlias = Literal[
+    "no_destination",
     "dns",
     "connect",
     "connect_timeout",
@@ -29,6 +30,7 @@ Stage: TypeAlias = Literal[
     "body_client",
     "first_byte_timeout",
     "idle_timeout",
+    "attempt_timeout",
     "total_timeout",
     "protocol",
     "reset",

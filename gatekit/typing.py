@@ -42,7 +42,11 @@ class Middleware(Protocol):
 
 
 class Codec(Protocol):
-    """Changes a body in flight, like `zlib.compressobj()`: bytes in, bytes out, in order."""
+    """Changes a body in flight, like `zlib.compressobj()`: bytes in, bytes out, in order.
+
+    One with an attribute `observes` that is true gives back what it is given: the door then leaves
+    the length and the `ETag` as they are.
+    """
 
     def feed(self, data: bytes, /) -> bytes: ...
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from unittest.mock import Mock, call
 
 import pytest
 
 from tests.benchmarks import harness
-from tests.benchmarks.load import LoadError, by_loader
+from tests.benchmarks.load import LoadError, by_loader, paced
+from tests.benchmarks.pace import Pace
 from tests.benchmarks.report import Line, at_least, at_most, below, table, write_json
 from tests.benchmarks.resident import growth, is_available
 from tests.servers import serve
@@ -88,6 +90,29 @@ def test_loader_refuses_errors_that_look_fast(tmp_path: Path) -> None:
         pytest.raises(LoadError, match="errors"),
     ):
         by_loader(server.url, seconds=0.2, connections=2)
+
+
+def test_pace_is_kept() -> None:
+    """A real server at a rate far below its most answers all of it, and soon."""
+    with serve("uvicorn", "tests.benchmarks.apps.static_asgi:app") as server:
+        assert 0 < paced(server.port, rate=200, seconds=0.3) < 1000
+
+
+def test_request_that_waits_for_a_connection_has_begun() -> None:
+    """Its latency counts from its own moment, not from when a connection was free."""
+    pace = Pace(b"")
+    client = Mock()
+    pace.ask(1.0)
+    pace.ask(2.0)
+    pace.answered(client, 0.0, True)
+    pace.answered(client, 1.0, True)
+    assert client.ask.mock_calls == [call(1.0), call(2.0)]
+    assert pace.free == []
+    pace.answered(client, 2.0, False)
+    assert pace.free == [client]
+    first, second, third = pace.latencies
+    assert first > second > third
+    assert pace.errors == 1
 
 
 @pytest.mark.skipif(not is_available(), reason="there is no /proc here")

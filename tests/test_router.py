@@ -108,6 +108,12 @@ def test_other_methods_are_left_to_less_specific_routes() -> None:
     assert found(router, "/users/me", "DELETE") == "/users/{id}"
 
 
+def test_a_method_in_small_letters_is_the_same_method() -> None:
+    """It is to Flask and Django: what stands in the route for it must not be passed by."""
+    router = Router(Route("/a", hello, methods=["DELETE"]), Route("/*", hello))
+    assert found(router, "/a", "delete") == "/a"
+
+
 def test_405_names_every_method_of_the_path() -> None:
     """Where the path fits and no method does, the problem's `Allow` has those of all its routes."""
     router = Router(

@@ -14,6 +14,7 @@ SHOWN = (
     "X-Forwarded-Host",
     "X-Forwarded-Prefix",
     "Forwarded",
+    "Traceparent",
 )
 
 

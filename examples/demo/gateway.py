@@ -15,28 +15,39 @@ from gatekit import (
     CORS,
     AccessLog,
     BodyLimit,
+    Cluster,
     CorrelationId,
     Gateway,
+    Health,
+    Metrics,
+    PrometheusEndpoint,
     Proxy,
-    Request,
-    Response,
     Route,
     SecurityHeaders,
     Timeout,
+    Tracing,
 )
 
 
-async def health(request: Request) -> Response:
-    return Response.json({"status": "up"})
+def service(name: str) -> Proxy:
+    cluster = Cluster(name, destinations=[os.environ[f"{name.upper()}_URL"]])
+    return Proxy(cluster, strip_prefix=f"/{name}")
 
 
-catalog = Proxy(os.environ["CATALOG_URL"], strip_prefix="/catalog")
-orders = Proxy(os.environ["ORDERS_URL"], strip_prefix="/orders")
-accounts = Proxy(os.environ["ACCOUNTS_URL"], strip_prefix="/accounts")
-billing = Proxy(os.environ["BILLING_URL"], strip_prefix="/billing")
+catalog, orders = service("catalog"), service("orders")
+accounts, billing = service("accounts"), service("billing")
+metrics = Metrics(prometheus=True)
+
+health = Health(
+    {"configuration": lambda: "CATALOG_URL" in os.environ},
+    clusters={"catalog": catalog, "orders": orders, "accounts": accounts},
+    version="demo",
+)
 
 gateway = Gateway(
     CorrelationId(),
+    Tracing(),
+    metrics,
     AccessLog(),
     CORS(allow_origins=["https://shop.example"], allow_credentials=True),
     SecurityHeaders(),
@@ -46,7 +57,8 @@ gateway = Gateway(
         Route("/orders/*", orders, BodyLimit(1024)),
         Route("/accounts/*", accounts),
         Route("/billing/*", billing),
-        Route("/health", health, without=[AccessLog]),
+        *health.routes(without=[AccessLog]),
+        Route("/metrics", PrometheusEndpoint(metrics), without=[AccessLog]),
     ],
 )
 

@@ -25,9 +25,14 @@ def one_address(tour: Tour) -> None:
 
 
 def own_handler(tour: Tour) -> None:
-    """What the gateway answers itself: a handler is a function"""
-    answer = tour.get("/health", show=["content-type"])
-    tour.expect("200 from the gateway", (answer.status, answer.text) == (200, '{"status":"up"}'))
+    """What the gateway answers itself: how it and its services are"""
+    answer = tour.get("/health", show=["content-type", "cache-control"])
+    told = json.loads(answer.body)
+    tour.expect("200, and up", (answer.status, told["status"]) == (200, "up"))
+    tour.expect(
+        "an entry for each service", {"catalog", "orders", "accounts"} <= set(told["services"])
+    )
+    tour.expect("ready for requests", tour.get("/readyz").status == 200)
 
 
 def correlation_made(tour: Tour) -> None:
@@ -180,6 +185,37 @@ def access_log(tour: Tour) -> None:
     tour.expect("no token", said.get("query") == "page=2&token=[redacted]")
 
 
+def one_trace(tour: Tour) -> None:
+    """A caller's trace goes on: to the service, and into the log"""
+    trace, caller = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    given = {"traceparent": f"00-{trace}-{caller}-01", "X-Correlation-ID": "traced"}
+    seen = seen_by_service(tour.get("/accounts/whoami", given))["Traceparent"]
+    _, trace_id, parent, flags = seen.split("-")
+    tour.expect("the service saw the same trace", (trace_id, flags) == (trace, "01"))
+    tour.expect("called by a span of the gateway's own", parent != caller)
+    line = tour.gateway.find_line(lambda line: '"traced"' in line)
+    tour.screen.faint(f"    {line}")
+    tour.expect("the log has it", json.loads(line or "{}").get("trace_id") == trace)
+
+
+def metrics(tour: Tour) -> None:
+    """All of this in numbers, for Prometheus: routes and services, never paths"""
+    text = tour.get("/metrics", show=["content-type"]).text
+    for name in ("http_requests_total", "gatekit_overhead_seconds_count"):
+        tour.screen.line()
+        for line in text.splitlines():
+            if line.startswith(name + "{"):
+                tour.screen.faint(f"    {line}")
+    wanted = {'method="GET"', 'endpoint="/accounts/*"', 'status="200"', 'service="accounts"'}
+    counted = (line for line in text.splitlines() if line.startswith("http_requests_total{"))
+    tour.expect("the accounts have answered", any(wanted <= set(_labels(line)) for line in counted))
+    tour.expect("no path is a label", "/accounts/whoami" not in text)
+
+
+def _labels(line: str) -> list[str]:
+    return line.partition("{")[2].partition("}")[0].split(",")
+
+
 def seen_by_service(answer: Answer) -> dict[str, str]:
     seen: dict[str, str] = json.loads(answer.body)["seen"]
     return seen
@@ -204,4 +240,6 @@ STEPS: tuple[Step, ...] = (
     redirect,
     streaming,
     access_log,
+    one_trace,
+    metrics,
 )

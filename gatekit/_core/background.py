@@ -19,6 +19,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from threading import Event, Lock, Thread
 from typing import Any, TypeAlias
 
@@ -61,7 +62,8 @@ class Background:
         self._new_process()
         with self._lock:
             if self._kept is None or not _lives(self._kept):
-                self._kept = self._start(io, job)
+                # It outlives the request that began it, and is no part of its trace.
+                self._kept = self._start(io, job, Context())
 
     def spawn(self, io: IO, job: Job) -> bool:
         """Run `job` once; False where all threads are busy, and it is not run."""
@@ -71,11 +73,11 @@ class Background:
                 self._threads = {thread for thread in self._threads if thread.is_alive()}
                 if len(self._threads) >= self._width:
                     return False
-                thread = self._start(io, job)
+                thread = self._start(io, job, copy_context())
                 assert isinstance(thread, Thread)
                 self._threads.add(thread)
             return True
-        self._start(io, job)
+        self._start(io, job, copy_context())
         return True
 
     def close(self) -> None:
@@ -108,15 +110,16 @@ class Background:
         if self._pid != os.getpid():
             self._begin()
 
-    def _start(self, io: IO, job: Job) -> asyncio.Task[None] | Thread:
+    def _start(self, io: IO, job: Job, context: Context) -> asyncio.Task[None] | Thread:
         if io.is_async:
-            task = asyncio.get_running_loop().create_task(self._run(job, _ASYNC_IO))
+            running = self._run(job, _ASYNC_IO)
+            task = asyncio.get_running_loop().create_task(running, context=context)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return task
         thread = Thread(
-            target=self._run_in_thread,
-            args=(job, _ThreadIO(self._stop)),
+            target=context.run,
+            args=(self._run_in_thread, job, _ThreadIO(self._stop)),
             name=f"gatekit {self._name}",
             daemon=True,
         )

@@ -18,6 +18,9 @@ from gatekit.typing import Codec
 
 READ_LIMIT = 1_048_576
 
+# Bytes that keep a slow codec busy for a millisecond or more.
+_MUCH = 65_536
+
 Pull: TypeAlias = Callable[[], Awaitable[tuple[bytes, bool]]]
 
 
@@ -169,19 +172,50 @@ def _through(codecs: list[Codec], data: bytes, more: bool) -> bytes:
     return data
 
 
+def alters(codecs: Iterable[Codec]) -> bool:
+    """Whether one of them changes the body; one with `observes` set only looks at it."""
+    for codec in codecs:  # noqa: SIM110 — a generator would take twice as long
+        if not getattr(codec, "observes", False):
+            return True
+    return False
+
+
 class Filters:
     """The codecs of one response body, run in the order in which they were added."""
 
-    __slots__ = ("_codecs",)
+    __slots__ = ("_codecs", "_is_slow", "only_observe")
 
     def __init__(self, codecs: list[Codec]) -> None:
         self._codecs = codecs
+        self._is_slow = False
+        self.only_observe = not alters(codecs)
+        if not self.only_observe:
+            self._is_slow = any(getattr(codec, "is_slow", False) for codec in codecs)
+
+    def observe(self, data: bytes, more: bool) -> None:
+        """Shows what passes to codecs that `only_observe`."""
+        for codec in self._codecs:
+            if data:
+                codec.feed(data)
+            if not more:
+                codec.finish()
 
     def feed(self, data: bytes) -> bytes:
         return _through(self._codecs, data, True)
 
     def finish(self, data: bytes = b"") -> bytes:
         return _through(self._codecs, data, False)
+
+    async def afeed(self, data: bytes) -> bytes:
+        """The same under asyncio: much for a codec with `is_slow` set is done in a thread."""
+        if self._is_slow and len(data) >= _MUCH:
+            return await asyncio.to_thread(self.feed, data)
+        return self.feed(data)
+
+    async def afinish(self, data: bytes = b"") -> bytes:
+        if self._is_slow and len(data) >= _MUCH:
+            return await asyncio.to_thread(self.finish, data)
+        return self.finish(data)
 
 
 async def collect(

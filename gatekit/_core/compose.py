@@ -12,10 +12,11 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias, TypeGuard, cast
 
+from gatekit._core.body import aclose_body
 from gatekit._core.exchange import unanswered
 from gatekit._core.io import resolve
 from gatekit._core.messages import Request, Response
-from gatekit._core.problems import internal_error, rejection
+from gatekit._core.problems import internal_error, not_carried, rejection
 from gatekit._core.signals import call_app
 from gatekit.errors import ConfigurationError, MisuseError, Rejected
 from gatekit.typing import Handler, Middleware, SupportsClose
@@ -171,6 +172,10 @@ def terminal(handler: Handler) -> Handler:
             raise
         if not is_response(response):
             raise MisuseError(f"{name_of(handler)} returned {response!r} instead of a Response")
+        if response.status == 101 and not request.is_websocket:
+            logger.error("%s answered 101 to what is no WebSocket", name_of(handler))
+            await aclose_body(response.body)
+            return not_carried(request)
         return response
 
     return answer
@@ -221,6 +226,15 @@ def walk(roots: Iterable[object]) -> Iterator[object]:
 def closables(roots: Iterable[object]) -> list[SupportsClose]:
     """What holds resources among the parts."""
     return [part for part in walk(roots) if isinstance(part, SupportsClose)]
+
+
+def introduce(roots: Iterable[object]) -> None:
+    """Shows all parts of a door to those of them that watch the others, such as `Metrics`."""
+    parts = list(walk(roots))
+    for part in parts:
+        meet = getattr(part, "gatekit_meet", None)
+        if meet is not None:
+            meet(parts)
 
 
 def refuse_async_callbacks(roots: Iterable[object]) -> None:

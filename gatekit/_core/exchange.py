@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from inspect import isawaitable
 
-from gatekit._core.messages import Ending, Outcome, Request, Response, weaken_etag
+from gatekit._core.body import alters
+from gatekit._core.messages import Request, Response, weaken_etag
+from gatekit._core.outcome import Ending, Outcome
 from gatekit._core.problems import internal_error, ran_late, timed_out
 from gatekit._core.signals import AppBody
 from gatekit._core.text import printable
@@ -22,6 +24,8 @@ class Exchange:
     received: int = 0
     finished: bool = False
     """The last byte was handed to the server."""
+    ended: float | None = None
+    """When that was, where anybody wants to know: an app may go on with work of its own."""
     left: bool = False
     """The client left before that."""
     error: BaseException | None = None
@@ -36,6 +40,12 @@ class Exchange:
         if self.request._finish:
             self.first_byte = self.request.io.now() - self.started
 
+    def ends(self, is_over: bool = True) -> None:
+        """This was the last byte, or was not."""
+        self.finished = is_over
+        if is_over and self.request._finish:
+            self.ended = self.request.io.now()
+
     async def close_book(self) -> None:
         """Runs what was registered with `on_finish`, last in first out."""
         callbacks = self.request._finish
@@ -47,7 +57,7 @@ class Exchange:
             callback = callbacks.pop()
             try:
                 result = callback(outcome)
-                if isawaitable(result):
+                if result is not None and isawaitable(result):
                     await result
             except Exception as error:
                 logger.error("an on_finish callback raised", exc_info=error)
@@ -59,20 +69,20 @@ class Exchange:
 
     def outcome(self) -> Outcome:
         """How it stands now."""
-        body = self.request._body
+        body, error = self.request._body, self.error
         ended: Ending = "failed"
-        if self.left or not isinstance(self.error, Exception | None):
+        if self.left or not (error is None or isinstance(error, Exception)):
             ended = "abandoned"
-        elif self.finished and not isinstance(self.error, OSError):  # what a failed send raises
+        elif self.finished and not isinstance(error, OSError):  # what a failed send raises
             ended = "complete"
         return Outcome(
             ended,
             status=self.status,
-            duration=self.request.io.now() - self.started,
+            duration=(self.ended or self.request.io.now()) - self.started,
             first_byte=self.first_byte,
             sent=self.sent,
             received=self.received + (body.received if body is not None else 0),
-            error=self.error or self.request.app_error,
+            error=error or self.request.app_error,
         )
 
 
@@ -84,7 +94,7 @@ def bodiless(method: str, status: int) -> bool:
 def fix_length(request: Request, response: Response) -> None:
     """Makes the head agree with the body that the door is about to send."""
     body = response.body
-    if response.codecs is not None:
+    if response.codecs is not None and alters(response.codecs):
         del response.headers["content-length"]
         weaken_etag(response.headers)
     elif isinstance(body, bytes):

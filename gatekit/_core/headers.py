@@ -102,9 +102,9 @@ class Headers:
     def __delitem__(self, name: str) -> None:
         """Removes every value of that name; a name that is absent is no error."""
         key = name.lower().encode("latin-1")
-        if any(field == key for field, _ in self.raw):
-            self.raw = [field for field in self.raw if field[0] != key]
-            self._owned = True
+        kept = [field for field in self.raw if field[0] != key]
+        if len(kept) != len(self.raw):
+            self.raw, self._owned = kept, True
 
     def add(self, name: str, value: str) -> None:
         """Adds one more value at the end."""
@@ -123,6 +123,11 @@ class Headers:
         if not self._owned:
             self.raw, self._owned = list(self.raw), True
         self.raw.extend(raw)
+
+    def share(self) -> RawHeaders:
+        """The fields as they are now: what changes later changes a copy."""
+        self._owned = False
+        return self.raw
 
     def replace(self, raw: RawHeaders) -> None:
         """Takes a ready-made list of lower-case pairs for all fields."""

@@ -14,13 +14,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import quote, unquote_to_bytes
 
 from gatekit._core.body import READ_LIMIT, Filters, RequestBody, collect
 from gatekit._core.decisions import Decision
 from gatekit._core.headers import Headers, HeadersLike
 from gatekit._core.io import IO
+from gatekit._core.outcome import Outcome as Outcome  # noqa: PLC0414 — most take it from here
 from gatekit._core.signals import AppBody, read_app_body
 from gatekit.errors import BodyTooLarge, UpstreamError
 from gatekit.typing import Codec, RawHeaders
@@ -28,9 +29,14 @@ from gatekit.typing import Codec, RawHeaders
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from gatekit._core.attempt import Attempt
+    from gatekit._core.conversation import Conversation, WebSocketClose
+    from gatekit._core.trace import Trace
+    from gatekit.middleware._certificates import ClientCertificate
+    from gatekit.middleware.auth._authenticator import Authenticator
+    from gatekit.middleware.auth.identity import Identity
     from gatekit.router import Route
 
-Ending: TypeAlias = Literal["complete", "failed", "abandoned"]
 FinishCallback: TypeAlias = "Callable[[Outcome], Awaitable[None] | None]"
 Content: TypeAlias = "bytes | Iterable[bytes] | AsyncIterable[bytes] | AppBody"
 
@@ -41,12 +47,16 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9/!$&'()*+,;=:@\-._~]*")
 
 # What a request of an inner door inherits from the one around it.
 _FACTS = (
+    "_authenticators",
+    "challenges",
+    "client_cert",
     "client_ip",
     "correlation_id",
     "deadline",
     "forwarded_host",
     "forwarded_scheme",
     "identity",
+    "trace",
     "trusted_header",
     "trusted_peer",
 )
@@ -70,7 +80,12 @@ class Request:
     correlation_id: str | None = None
     deadline: float | None = None
     """On the clock of `io.now()`: every wait draws on it."""
-    identity: Any = None
+    client_cert: ClientCertificate | None = None
+    """The certificate that the client showed to a trusted proxy; see `ClientCert`."""
+    identity: Identity | None = None
+    """Who calls; also an anonymous one, where an authenticator lets such requests pass."""
+    challenges: tuple[str, ...] = ()
+    """What the authenticators further out ask for: values of `WWW-Authenticate`."""
     plan: Any = None
     """What a `Quota` found: the `Plan` of who asks."""
     route: Route | None = None
@@ -78,12 +93,26 @@ class Request:
     endpoint: str | None = None
     """The host app's own route template, known once it has answered."""
     is_websocket: bool = False
+    websocket_close: WebSocketClose | None = None
+    """How a WebSocket that a proxy carried has ended, known when it has."""
+    takes_trailers: bool = False
+    """The client asked for fields after the body, and the server can send them."""
+    on_informational: Callable[[int, RawHeaders], None] | None = None
+    """Passes an upstream's 1xx head on to the client, where the server can; it never blocks."""
     app_error: BaseException | None = None
     """What the app or handler raised before its head; it travels through the onion unchanged."""
     upstream_time: float | None = None
     """Seconds that an upstream took to its head."""
     upstream_error: UpstreamError | None = None
+    service: str | None = None
+    """The cluster whose answer this is, once a proxy has asked it."""
+    trace: Trace | None = None
+    """Where this request stands in its trace; see `Tracing`."""
+    attempts: tuple[Attempt, ...] = ()
+    """What a proxy tried, in order; the last one is what the request ended with."""
 
+    _authenticators: tuple[Authenticator, ...] = ()
+    """Those further out that this request has come through."""
     _outer: Request | None = None
     """The request of a door further out, when one stands inside the app of another."""
     # What the onion notes of its own progress: see compose.
@@ -152,6 +181,8 @@ class Request:
         """
         raw = self._raw_path
         if raw is not None:
+            if not self.root_path and b"%" not in raw and raw == self.path.encode(errors="replace"):
+                return raw
             if b"%" not in raw and raw == (self.root_path + self.path).encode("utf-8", "replace"):
                 return raw[len(self.root_path.encode()) :]
             decoded = unquote_to_bytes(raw).decode("utf-8", "replace")
@@ -170,7 +201,10 @@ class Request:
     @property
     def host(self) -> str:
         """The `Host` field, empty if there is none."""
-        return self.headers.get("host", "")
+        for name, value in self.headers.raw:
+            if name == b"host":
+                return value.decode("latin-1")
+        return ""
 
     @property
     def url_path(self) -> str:
@@ -206,6 +240,13 @@ class Request:
             request.upstream_time, request.upstream_error = seconds, error
             request = request._outer
 
+    def note_service(self, name: str) -> None:
+        """Which cluster is asked, for the same observers."""
+        request: Request | None = self
+        while request is not None:
+            request.service = name
+            request = request._outer
+
     def on_finish(self, callback: FinishCallback) -> None:
         """Calls back exactly once, last in first out, when the exchange is over.
 
@@ -223,25 +264,29 @@ class Request:
 class Response:
     """A head and where its body comes from.
 
-    `body` is bytes, an iterable or async iterable of bytes, or the running app's own stream.
-    `content-length` is set by the door.
+    `body` is bytes, an iterable or async iterable of bytes, or the running app's own stream; that
+    of a WebSocket's 101 is a `Conversation`.
+    `content-length` is set by the door. `trailers` gives the fields to send after the body; it is
+    called when the body has ended, and only where `request.takes_trailers`.
     """
 
-    __slots__ = ("_headers", "_raw", "_read", "body", "codecs", "problem", "status")
+    __slots__ = ("_headers", "_raw", "_read", "body", "codecs", "problem", "status", "trailers")
 
     def __init__(
         self,
         status: int = 200,
         headers: HeadersLike | None = None,
-        body: Content | str = b"",
+        body: Content | Conversation | str = b"",
     ) -> None:
         self.status = status
         self._headers: Headers | None = Headers.of(headers)
         self._raw: Iterable[tuple[bytes, bytes]] = ()
         self._read: bytes | None = None
-        self.body: Content = body.encode() if isinstance(body, str) else body
+        # A conversation is for the door alone: to all else it is a body that nobody reads.
+        self.body: Content = body.encode() if isinstance(body, str) else cast("Content", body)
         self.codecs: list[Codec] | None = None
         self.problem: Mapping[str, object] | None = None
+        self.trailers: Callable[[], RawHeaders] | None = None
 
     @classmethod
     def from_head(cls, status: int, raw: Iterable[tuple[bytes, bytes]], body: Content) -> Response:
@@ -254,6 +299,7 @@ class Response:
         response.body = body
         response.codecs = None
         response.problem = None
+        response.trailers = None
         return response
 
     @classmethod
@@ -328,41 +374,6 @@ class Response:
 
     def __repr__(self) -> str:
         return f"<Response {self.status}>"
-
-
-class Outcome:
-    """How an exchange ended.
-
-    `ended` is `"complete"` (the last byte was handed to the server), `"failed"` (it broke off after
-    the head) or `"abandoned"` (the client left, or the request was cancelled). `status` is that
-    of the head that was sent, None if none was. `error` is what the app raised, also where a
-    response was answered for it. Durations are seconds, `first_byte` until the
-    head; `sent` and `received` count body bytes.
-    """
-
-    __slots__ = ("duration", "ended", "error", "first_byte", "received", "sent", "status")
-
-    def __init__(
-        self,
-        ended: Ending,
-        *,
-        status: int | None,
-        duration: float,
-        first_byte: float | None = None,
-        sent: int = 0,
-        received: int = 0,
-        error: BaseException | None = None,
-    ) -> None:
-        self.ended: Ending = ended
-        self.status = status
-        self.duration = duration
-        self.first_byte = first_byte
-        self.sent = sent
-        self.received = received
-        self.error = error
-
-    def __repr__(self) -> str:
-        return f"<Outcome {self.ended} {self.status} after {self.duration:.3f} s>"
 
 
 def weaken_etag(headers: Headers) -> None:

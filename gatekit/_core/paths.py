@@ -50,6 +50,8 @@ _NAMES = {
 _MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _TRIPLET = re.compile(rb"%[0-9A-Fa-f]{2}")
 _SEPARATORS = re.compile(r"[/\\]")
+# More readings than this has only a path that was made to have them.
+_MOST_READINGS = 128
 _DOTS = frozenset((b".", b"%2E", b"%2e"))
 _DOUBLE_DOTS = frozenset(one + other for one in _DOTS for other in _DOTS)
 
@@ -118,11 +120,14 @@ def segments(raw_path: bytes, rules: PathRules) -> list[str]:
 def readings(raw_path: bytes, depth: int) -> Iterator[list[str]]:
     """Every way in which some server may read a path, the given one included.
 
-    No more than `depth` segments of each are given: a client must not make this expensive.
+    A client must not make this expensive: no more than `depth` segments of each are given, and
+    `AmbiguousPath` is raised where there would be more than 128 of them.
     """
     known = {b"/" + raw_path.removeprefix(b"/")}
     for rewrite in _REWRITES:
         known |= {rewrite(path) for path in known}
+        if len(known) > _MOST_READINGS:
+            raise AmbiguousPath("%")
     return (_decode(path, depth) for path in known)
 
 
@@ -162,18 +167,27 @@ def _decode(raw_path: bytes, depth: int = -1) -> list[str]:
     return [unquote_to_bytes(piece).decode("utf-8", "surrogateescape") for piece in pieces]
 
 
-def _resolve(path: bytes) -> bytes:
+def _resolve(
+    path: bytes,
+    dots: frozenset[bytes] = _DOTS,
+    double_dots: frozenset[bytes] = _DOUBLE_DOTS,
+) -> bytes:
     """Removes dot segments (RFC 3986 §5.2.4)."""
     kept: list[bytes] = []
     pieces = path[1:].split(b"/")
     for piece in pieces:
-        if piece in _DOUBLE_DOTS:
+        if piece in double_dots:
             del kept[-1:]
-        elif piece not in _DOTS:
+        elif piece not in dots:
             kept.append(piece)
-    if pieces[-1] in _DOTS | _DOUBLE_DOTS:
+    if pieces[-1] in dots or pieces[-1] in double_dots:
         kept.append(b"")
     return b"/" + b"/".join(kept)
+
+
+def _resolve_plain(path: bytes) -> bytes:
+    """For who knows no encoded dots."""
+    return _resolve(path, frozenset((b".",)), frozenset((b"..",)))
 
 
 def _rewrite(pattern: bytes, replacement: bytes) -> Callable[[bytes], bytes]:
@@ -183,13 +197,19 @@ def _rewrite(pattern: bytes, replacement: bytes) -> Callable[[bytes], bytes]:
 
 _merge = _rewrite(rb"//+", b"/")
 _drop_parameters = _rewrite(rb";[^/]*", b"")
+_drop_any_parameters = _rewrite(rb"(?:;|%3[Bb])[^/]*", b"")
+_cut_off = _rewrite(rb"(?:\x00|%00|[?#]|%3[Ff]|%23).*", b"")
 # In the order in which a server that does several of them does them.
 _REWRITES = (
     _rewrite(rb"%(?:25)+(?=[0-9A-Fa-f]{2})", b"%"),
-    _rewrite(rb"(?:\x00|%00|%3[Ff]|%23).*", b""),
+    unquote_to_bytes,
+    unquote_to_bytes,
+    _drop_any_parameters,
+    _resolve_plain,
+    _cut_off,
     _rewrite(rb"%2[Ff]", b"/"),
     _rewrite(rb"\\|%5[Cc]", b"/"),
-    _rewrite(rb"(?:;|%3[Bb])[^/]*", b""),
+    _drop_any_parameters,
     _merge,
     _resolve,
     _merge,

@@ -83,6 +83,16 @@ def ran_late(request: Request, error: BaseException) -> bool:
     )
 
 
+def not_carried(request: Request) -> Response:
+    """A WebSocket was asked for, or given, where there is none."""
+    return problem(
+        501,
+        "WebSockets are not carried here.",
+        type="urn:gatekit:websocket-not-carried",
+        instance=request.correlation_id,
+    )
+
+
 def internal_error(request: Request) -> Response:
     """A 500 that says nothing of its cause; the cause is in the log."""
     return problem(500, type="urn:gatekit:internal-error", instance=request.correlation_id)

@@ -104,7 +104,7 @@ class Table(Generic[E]):
         return self._miss(request, path, hosts) if match is None else match
 
     def _best(self, request: Request, path: Sequence[str], hosts: _Hosts) -> Match[E] | None:
-        method = request.method
+        method = request.method.upper()  # Flask and Django take `delete` for DELETE
         if method == "OPTIONS" and (asked := _asked_for(request)) is not None:
             return self._best_for_preflight(request, path, hosts, asked)
         for leaf in self._trie.matches(path):
@@ -150,7 +150,11 @@ class Table(Generic[E]):
         hosts = self._hosts(request)
         if request.raw_path == b"*":  # OPTIONS * asks about the server (RFC 9110 §9.3.7)
             return NO_ROUTE
-        for path in readings(request.raw_path, self._trie.depth + 1):
+        try:
+            others = readings(request.raw_path, self._trie.depth + 1)
+        except AmbiguousPath:
+            return Miss(400, detail=ambiguous.detail)
+        for path in others:
             for leaf in self._trie.matches(path):
                 if any(_has_host(entry, hosts) for entry in leaf.entries):
                     return Miss(400, detail=ambiguous.detail)

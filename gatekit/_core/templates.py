@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from gatekit._core.options import each_problem, string_problem
-from gatekit._core.paths import AmbiguousPath, PathRules, segments
+from gatekit._core.paths import AmbiguousPath, PathRules, readings, segments
 from gatekit.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -139,7 +139,8 @@ class Trie(Generic[T]):
 class PathSet:
     """Paths named by templates, for a policy that applies to some: `public=["/health", "/docs/*"]`.
 
-    A path that the rules refuse is in no set, so a set may open doors but must not close them.
+    A path that the rules refuse, or that somebody may read as one outside, is in no set: so a set
+    may open doors but must not close them.
     """
 
     __slots__ = ("_rules", "_trie")
@@ -164,11 +165,17 @@ class PathSet:
         self._rules = rules or PathRules()
 
     def __contains__(self, request: Request) -> bool:
+        raw = request.raw_path
         try:
-            path = segments(request.raw_path, self._rules)
+            path = segments(raw, self._rules)
+            if not any(self._trie.matches(path)):
+                return False
+            if b"%" not in raw and b";" not in raw:
+                return True
+            others = readings(raw, self._trie.depth + 1)
         except AmbiguousPath:
             return False
-        return any(self._trie.matches(path))
+        return all(any(self._trie.matches(other)) for other in others)
 
 
 def _check_start(text: object) -> None:

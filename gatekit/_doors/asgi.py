@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import logging
 
+from gatekit._core.again import Door
 from gatekit._core.body import RequestBody
 from gatekit._core.compose import (
     closables,
     compose,
     flatten,
+    introduce,
     name_of,
     not_callable,
     terminal,
@@ -28,8 +30,9 @@ from gatekit._core.compose import (
 )
 from gatekit._core.io import AsyncIO
 from gatekit._core.messages import Request
+from gatekit._doors.asgi_hints import Hints
 from gatekit._doors.asgi_http import HTTPExchange
-from gatekit._doors.asgi_websocket import WebSocketExchange
+from gatekit._doors.asgi_websocket import WebSocketExchange, show_offer
 from gatekit.errors import ClientDisconnected, check
 from gatekit.typing import ASGIApp, Handler, Message, Middleware, Receive, Scope, Send
 
@@ -60,14 +63,18 @@ class ASGIDoor:
         self._handler = handler
         self._app = app
         self._closables = closables(parts)
+        introduce(parts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
-            request = _Request(scope, receive)
+            request = _Request(scope, receive, self._app)
+            if request.takes_hints:
+                request.on_informational = Hints(send)
             await HTTPExchange(request, self._handler, self._app, scope, receive, send).run()
         elif kind == "websocket":
-            request = _Request(scope, receive)
+            show_offer(scope)
+            request = _Request(scope, receive, self._app)
             request.is_websocket = True
             await WebSocketExchange(request, self._handler, self._app, scope, receive, send).run()
         elif kind == "lifespan":
@@ -120,11 +127,12 @@ class _Request(Request):
     """A request whose body comes from `receive`."""
 
     io = _IO
+    takes_hints = False
     method = "GET"
     scheme = "http"
     http_version = "1.1"
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
+    def __init__(self, scope: Scope, receive: Receive, app: ASGIApp | None) -> None:
         path: str = scope["path"]
         root_path: str = scope.get("root_path", "")
         if root_path:
@@ -144,16 +152,30 @@ class _Request(Request):
             self.client = (self.client[0], int(self.client[1]))  # granian gives text
         self.http_version = scope.get("http_version", "1.1")
         self._raw_path = scope.get("raw_path")
-        self._receive = receive
+        self._receive = (receive, scope, app)
         if "gatekit" in scope:
             self.stand_in(scope["gatekit"])
         scope["gatekit"] = self
+        extensions = scope.get("extensions")
+        if extensions:
+            self.takes_hints = "http.response.early_hint" in extensions
+            self.takes_trailers = "http.response.trailers" in extensions and any(
+                name == b"te" and b"trailers" in value.lower() for name, value in scope["headers"]
+            )
+
+    def open_again(self) -> Door | None:
+        """For `second_run`."""
+        from gatekit._doors.asgi_again import open_again
+
+        if self._receive is None or self.is_websocket:
+            return None
+        return open_again(self._receive[1], self._receive[2])
 
     def _open_body(self) -> RequestBody:
         return RequestBody(None if self.is_websocket else self._pull)
 
     async def _pull(self) -> tuple[bytes, bool]:
-        message = await self._receive()
+        message = await self._receive[0]()
         if message["type"] != "http.request":
             raise ClientDisconnected("the client left while it was sending its request")
         return message.get("body", b""), message.get("more_body", False)

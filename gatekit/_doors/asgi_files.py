@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gatekit.typing import Message
+
+if TYPE_CHECKING:
+    from gatekit._doors.asgi_http import HTTPExchange
 
 _PIECE = 65_536
 
@@ -37,6 +42,26 @@ async def body_chunks(message: Message) -> AsyncIterator[tuple[bytes, bool]]:
         yield b"", message.get("more_body", False)
     else:
         yield message.get("body", b""), message.get("more_body", False)
+
+
+def observe(exchange: HTTPExchange, message: Message) -> Awaitable[None]:
+    """The state of an exchange whose codecs only look: a plain body passes as it came."""
+    if message["type"] != exchange.BODY:
+        return exchange._filter(message)
+    exchange._filters.observe(message.get("body", b""), message.get("more_body", False))
+    return exchange._pass(message)
+
+
+def count(message: Message) -> tuple[int, bool] | None:
+    """The bytes that another message than a plain body stands for, and whether it is the last."""
+    kind = message["type"]
+    if kind == "http.response.trailers":
+        return 0, not message.get("more_trailers", False)
+    if kind == "http.response.pathsend":
+        return Path(message["path"]).stat().st_size, True
+    if kind == "http.response.zerocopysend":
+        return message.get("count") or 0, not message.get("more_body", False)
+    return None
 
 
 async def _file(path: str) -> AsyncIterator[bytes]:

@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable
 from inspect import CORO_SUSPENDED, getcoroutinestate
-from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from gatekit._core.body import Filters, RequestBody, aclose_body
@@ -20,15 +19,17 @@ from gatekit._core.exchange import Exchange, bodiless, fix_length, unanswered
 from gatekit._core.flow import Onion, Step, fail, is_step, poke, poke_error, resume, settle
 from gatekit._core.messages import Request, Response
 from gatekit._core.signals import APP, APP_BODY, AppBody, ReadBody
-from gatekit._doors.asgi_files import BODIES, body_chunks
+from gatekit._doors.asgi_files import BODIES, body_chunks, count, observe
+from gatekit._doors.asgi_hints import Hints, is_raised_by
 from gatekit._doors.asgi_watch import Watch
+from gatekit._doors.bridges import endpoint, tell_scope
 from gatekit.errors import BodyTooLarge, ClientDisconnected, NoResponse, Rejected
-from gatekit.typing import ASGIApp, Handler, Message, Receive, Scope, Send
+from gatekit.typing import ASGIApp, Handler, Message, RawHeaders, Receive, Scope, Send
 
 logger = logging.getLogger("gatekit")
 
-
 State: TypeAlias = "Callable[[Any, Message], Awaitable[None]]"
+Trailers: TypeAlias = Callable[[], RawHeaders]
 
 
 class HTTPExchange(Exchange):
@@ -80,27 +81,28 @@ class HTTPExchange(Exchange):
         except BaseException as error:
             await self._failed(error)
         finally:
-            self.request._receive = None  # the server's cycle: its receive knows the scope
+            # The server's cycle: its receive and its send know the scope.
+            self.request._receive = self.request.on_informational = None
             if self.request._body is not None:
                 self.request._body.close()
             if self.request._finish:
-                self.request.endpoint = self.request.endpoint or _endpoint(self._scope)
+                self.request.endpoint = self.request.endpoint or endpoint(self._scope)
                 await self.close_book()
 
     async def _wait(self, awaited: object) -> Step:
         """The onion awaits before the app is called, or answers itself after a wait."""
         step: Step = APP_BODY
-        with Watch(self) as watch:
+        with Watch(self, awaited) as watch:
             step = await settle(self._onion, awaited)
-            await watch.stop()
+            if watch.has_begun:
+                await watch.stop()
         return step
 
     def _call_app(self) -> Awaitable[None]:
         app, request, scope = self._app, self.request, self._scope
         assert app is not None
-        headers = request._headers
-        if headers is not None and headers.raw is not scope["headers"]:
-            scope["headers"] = headers.raw
+        if request._headers is not None or request.identity is not None:
+            tell_scope(request, scope)
         self._called = True
         if request.deadline is None:
             return app(scope, self.receive, self.send)
@@ -122,7 +124,12 @@ class HTTPExchange(Exchange):
     async def _failed(self, error: BaseException) -> None:
         """The app raised, or the exchange was cancelled, or the server's `send` failed."""
         self.error = error
+        if isinstance(error, OSError) and is_raised_by(self._send, error):
+            # By ASGI that is how a server tells of it.
+            self.left = True
         if not self._called:
+            if self.left and isinstance(error, Exception):
+                return
             if self.status is not None or not isinstance(error, Exception):
                 raise error
             await self._answer(unanswered(self.request, error))
@@ -227,9 +234,10 @@ class HTTPExchange(Exchange):
         if message["type"] == self.BODY:
             self.sent += len(message.get("body", b""))
             if not message.get("more_body"):
-                self.finished = self._start is None or not self._start.get("trailers")
-        else:
-            self._count(message)
+                self.ends(self._start is None or not self._start.get("trailers"))
+        elif (counted := count(message)) is not None:
+            self.sent += counted[0]
+            self.ends(counted[1])
         return self._send(message)
 
     async def _filter(self, message: Message) -> None:
@@ -237,7 +245,7 @@ class HTTPExchange(Exchange):
             await self._pass(message)
             return
         async for data, more in body_chunks(message):
-            changed = self._filters.feed(data) if more else self._filters.finish(data)
+            changed = await (self._filters.afeed if more else self._filters.afinish)(data)
             if changed or not more:
                 await self._pass({"type": self.BODY, "body": changed, "more_body": more})
 
@@ -303,7 +311,7 @@ class HTTPExchange(Exchange):
             fix_length(self.request, response)
             if not bodiless(self.request.method, response.status):
                 self._filters = Filters(response.codecs)
-                self._state = HTTPExchange._filter
+                self._state = observe if self._filters.only_observe else HTTPExchange._filter
         return self._let_held_pass(response, start) if held else self._send_head(response, start)
 
     def _send_head(self, response: Response, start: Message) -> Awaitable[None]:
@@ -323,37 +331,52 @@ class HTTPExchange(Exchange):
         self._replaced = self._called
         self._state = HTTPExchange._drop
         body, filters = response.body, None
+        hints, trailers = self.request.on_informational, None
+        if isinstance(hints, Hints):
+            await hints.settle()
         if bodiless(self.request.method, response.status):
             fix_length(self.request, response)
             await aclose_body(body)
             body = b""
         else:
             fix_length(self.request, response)
-            filters = Filters(response.codecs) if response.codecs is not None else None
+            if response.codecs is not None:
+                filters = Filters(response.codecs)
+            elif self.request.takes_trailers:
+                trailers = response.trailers
         self.head(response.status)
-        await self._send(
-            {
-                "type": self.START,
-                "status": response.status,
-                "headers": list(response.raw_headers),
-            }
-        )
+        start = {
+            "type": self.START,
+            "status": response.status,
+            "headers": list(response.raw_headers),
+        }
+        if trailers is not None:
+            start["trailers"] = True
         if isinstance(body, bytes):
-            await self._send_last(filters.finish(body) if filters else body)
+            await self._send(start)
+            if filters is not None or trailers is not None:
+                data = body if filters is None else await filters.afinish(body)
+                await self._send_last(data, trailers)
+                return
+            await self._send({"type": self.BODY, "body": body, "more_body": False})
+            self.sent += len(body)
+            self.finished = True
         else:
             with Watch(self) as watch:
-                await self._stream(response, filters)
+                await self._stream(start, response, filters, trailers)
                 await watch.stop()
 
-    async def _stream(self, response: Response, filters: Filters | None) -> None:
-        body = response.body
-        kind = self.BODY
+    async def _stream(
+        self, start: Message, response: Response, filters: Filters | None, trailers: Trailers | None
+    ) -> None:
+        body, kind = response.body, self.BODY
         try:
+            await self._send(start)
             if isinstance(body, AsyncIterable):
                 async for chunk in body:
                     if self.left:
                         return
-                    data = filters.feed(chunk) if filters else chunk
+                    data = await filters.afeed(chunk) if filters else chunk
                     if data:
                         await self._send({"type": kind, "body": data, "more_body": True})
                         self.sent += len(data)
@@ -361,33 +384,17 @@ class HTTPExchange(Exchange):
                 for chunk in cast("list[bytes]", body):
                     if self.left:
                         return
-                    data = filters.feed(chunk) if filters else chunk
+                    data = await filters.afeed(chunk) if filters else chunk
                     if data:
                         await self._send({"type": kind, "body": data, "more_body": True})
                         self.sent += len(data)
         finally:
             await aclose_body(body)
-        await self._send_last(filters.finish() if filters else b"")
+        await self._send_last(filters.finish() if filters else b"", trailers)
 
-    async def _send_last(self, data: bytes) -> None:
+    async def _send_last(self, data: bytes, trailers: Trailers | None) -> None:
         await self._send({"type": self.BODY, "body": data, "more_body": False})
         self.sent += len(data)
-        self.finished = True
-
-    def _count(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "http.response.trailers":
-            self.finished = not message.get("more_trailers", False)
-        elif kind == "http.response.pathsend":
-            self.sent += Path(message["path"]).stat().st_size
-            self.finished = True
-        elif kind == "http.response.zerocopysend":
-            self.sent += message.get("count") or 0
-            self.finished = not message.get("more_body", False)
-
-
-def _endpoint(scope: Scope) -> str | None:
-    """The template of the route that Starlette or FastAPI matched."""
-    route = scope.get("route")
-    template: str | None = getattr(route, "path_format", None) or getattr(route, "path", None)
-    return template
+        if trailers is not None:
+            await self._send({"type": "http.response.trailers", "headers": trailers()})
+        self.ends()

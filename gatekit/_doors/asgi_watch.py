@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from gatekit.errors import ClientDisconnected
 
@@ -23,25 +23,37 @@ _PATIENCE = 0.02
 class Watch:
     """Cancels the task that entered it when the client leaves; the block then ends quietly.
 
-    `exchange.left` tells that it happened. A chunk of the request's body that arrives meanwhile
-    is kept for who reads the body.
+    `awaited` is what that task is about to wait for, where it is known. `exchange.left` tells that
+    it happened. A chunk of the request's body that arrives meanwhile is kept for who reads the
+    body.
     """
 
-    __slots__ = ("_cancelling", "_exchange", "_fired", "_main", "_rounds", "_watcher")
+    __slots__ = ("_cancelling", "_exchange", "_fired", "_loop", "_main", "_rounds", "_watcher")
 
-    def __init__(self, exchange: HTTPExchange) -> None:
+    def __init__(self, exchange: HTTPExchange, awaited: object = None) -> None:
         self._exchange = exchange
         self._fired = False
         self._watcher: asyncio.Task[None] | None = None
+        # A future knows its loop; which one is running costs a question to the kernel.
+        if isinstance(awaited, asyncio.Future):
+            self._loop = cast("asyncio.Future[object]", awaited).get_loop()
+        else:
+            self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> Self:
-        main = asyncio.current_task()
+        loop = self._loop
+        main = asyncio.current_task(loop)
         assert main is not None
         self._main = main
         self._cancelling = main.cancelling()
-        self._rounds = _rounds_of(asyncio.get_running_loop())
+        self._rounds = _rounds_of(loop)
         self._rounds.join(self)
         return self
+
+    @property
+    def has_begun(self) -> bool:
+        """It listens: `stop` it before anybody else does."""
+        return self._watcher is not None
 
     async def stop(self) -> None:
         """Leaves `receive` to others."""
@@ -68,7 +80,7 @@ class Watch:
 
     def begin(self) -> None:
         """Its patience is over."""
-        self._watcher = asyncio.get_running_loop().create_task(self._run())
+        self._watcher = self._loop.create_task(self._run())
 
     async def _run(self) -> None:
         try:

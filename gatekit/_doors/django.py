@@ -30,7 +30,14 @@ from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeAlias, cast, overload
 
-from gatekit._core.compose import compose, flatten, refuse_async_callbacks, terminal, to_app
+from gatekit._core.compose import (
+    compose,
+    flatten,
+    introduce,
+    refuse_async_callbacks,
+    terminal,
+    to_app,
+)
 from gatekit._core.io import AsyncIO, BlockingIO, block
 from gatekit.errors import ConfigurationError
 from gatekit.typing import Handler, Middleware
@@ -80,6 +87,7 @@ class DjangoMiddleware:
         self._handler = handler
         self._parts = parts
         self._threads = threading.local()
+        introduce(parts)
 
     @overload
     def __call__(self, get_response: BlockingDjango, /) -> BlockingDjango: ...
@@ -125,6 +133,7 @@ class DjangoView:
         self._handler = handler
         self._parts = parts
         self._threads = threading.local()
+        introduce(parts)
         self._allowed_to_block = False
         self._coroutine_mark = _coroutine_mark()
         # Django's decorators copy these on to what they wrap around a view.

@@ -27,6 +27,7 @@ from gatekit._core.flow import Onion, Step, fail, fail_blocking, resume, resume_
 from gatekit._core.messages import Response
 from gatekit._core.problems import reason
 from gatekit._core.signals import APP, APP_BODY, AppBody, ReadBody
+from gatekit._doors.bridges import tell_django
 from gatekit._doors.django_book import DjangoBook
 from gatekit._doors.django_request import (
     DjangoRequest,
@@ -121,6 +122,8 @@ class DjangoExchange(DjangoBook):
         request, django_request = self.request, self._django_request
         if request._headers is not None and request._headers.raw is not request._raw_headers:
             put_request_headers(django_request, request._headers.raw)
+        if request.identity is not None:
+            tell_django(request, django_request)
         if request._body is not None and request._body.touched:
             self._input = put_request_body(django_request, request._body)
         else:

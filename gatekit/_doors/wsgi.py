@@ -15,11 +15,13 @@ import logging
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from gatekit._core.again import Door
 from gatekit._core.body import RequestBody
 from gatekit._core.compose import (
     closables,
     compose,
     flatten,
+    introduce,
     name_of,
     not_callable,
     refuse_async_callbacks,
@@ -28,6 +30,7 @@ from gatekit._core.compose import (
 )
 from gatekit._core.io import BlockingIO
 from gatekit._core.messages import Request
+from gatekit._doors.bridges import tell_flask
 from gatekit._doors.wsgi_exchange import WSGIExchange
 from gatekit._doors.wsgi_input import environ_headers, pull_from
 from gatekit.errors import check
@@ -58,12 +61,14 @@ class WSGIDoor:
 
     def __init__(self, handler: Handler, app: WSGIApp | None, parts: tuple[object, ...]) -> None:
         refuse_async_callbacks(parts)
+        tell_flask(app)
         self._handler = handler
         self._app = app
         self._closables = closables(parts)
+        introduce(parts)
 
     def __call__(self, environ: Environ, start_response: StartResponseCallable) -> Iterable[bytes]:
-        request = _Request(environ)
+        request = _Request(environ, self._app)
         return WSGIExchange(request, self._handler, self._app, environ, start_response).run()
 
     def close(self) -> None:
@@ -80,7 +85,7 @@ class _Request(Request):
 
     io = _IO
 
-    def __init__(self, environ: Environ) -> None:
+    def __init__(self, environ: Environ, app: WSGIApp | None) -> None:
         self.method = environ["REQUEST_METHOD"]
         self.root_path = _text(environ.get("SCRIPT_NAME", "")).rstrip("/")
         self.path = _text(environ.get("PATH_INFO", ""))
@@ -92,13 +97,19 @@ class _Request(Request):
         self.client = (address, int(port) if str(port).isdecimal() else 0) if address else None
         self.http_version = environ.get("SERVER_PROTOCOL", "HTTP/1.1").partition("/")[2]
         self._raw_path = _raw_path(environ)
-        self._receive = environ
+        self._receive = (environ, app)
         if "gatekit.request" in environ:
             self.stand_in(environ["gatekit.request"])
         environ["gatekit.request"] = self
 
+    def open_again(self) -> Door | None:
+        """For `second_run`."""
+        from gatekit._doors.wsgi_again import open_again
+
+        return None if self._receive is None else open_again(*self._receive)
+
     def _open_body(self) -> RequestBody:
-        return RequestBody(pull_from(self._receive))
+        return RequestBody(pull_from(self._receive[0]))
 
 
 def _text(value: str) -> str:

@@ -12,12 +12,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from itertools import chain
 from typing import TYPE_CHECKING, cast
 
-from gatekit._core.body import Filters, aclose_body, close_body
+from gatekit._core.body import Filters, aclose_body, alters, close_body
 from gatekit._core.exchange import Exchange, bodiless, fix_length, unanswered
 from gatekit._core.flow import Onion, Step, fail_blocking, resume_blocking
 from gatekit._core.io import block
 from gatekit._core.messages import Request, Response
 from gatekit._core.signals import APP, APP_BODY, AppBody, ReadBody
+from gatekit._doors.bridges import tell_environ
 from gatekit._doors.wsgi_head import declared_length, spelled, status_line
 from gatekit._doors.wsgi_input import Input, content_length, put_body, put_headers
 from gatekit.errors import BodyTooLarge, NoResponse, Rejected
@@ -91,6 +92,8 @@ class WSGIExchange(Exchange):
         headers, body = request._headers, request._body
         if headers is not None and headers.raw is not request._raw_headers:
             put_headers(environ, headers.raw)
+        if request.identity is not None:
+            tell_environ(request, environ)
         if body is not None and body.touched:
             self._input = put_body(environ, body)
         else:
@@ -145,6 +148,8 @@ class WSGIExchange(Exchange):
         elif self._head is not None:
             raise AssertionError("start_response was called a second time without exc_info")
         self._head = (status, headers)
+        if self.request._finish:  # Flask forgets its request before the body begins
+            self.request.endpoint = self.request.endpoint or _endpoint(self._environ)
         return self._written
 
     def _written(self, data: bytes) -> None:
@@ -278,7 +283,7 @@ class WSGIExchange(Exchange):
         """A server adds the length of a list of one chunk; it cannot see through this object."""
         if (
             not empty
-            and response.codecs is None
+            and not (response.codecs and alters(response.codecs))
             and isinstance(self._iterable, (list, tuple))
             and "content-length" not in response.headers
             and "transfer-encoding" not in response.headers

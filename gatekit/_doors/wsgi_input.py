@@ -88,7 +88,7 @@ def pull_from(environ: Environ) -> Pull | None:
 
 
 async def _unreadable() -> tuple[bytes, bool]:
-    raise Rejected(411, "This server needs a Content-Length.")
+    raise Rejected(411, "This server needs a Content-Length.", type="urn:gatekit:length-required")
 
 
 class Input(io.RawIOBase):

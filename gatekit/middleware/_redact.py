@@ -29,6 +29,7 @@ SECRET_HEADERS = (
     "x-amz-security-token",
     "x-goog-api-key",
     "dpop",
+    "x-gatekit-trace",
 )
 
 SECRET_PARAMETERS = (
@@ -71,7 +72,7 @@ _PARTS = re.compile(r"[\[\].]")
 
 def fold(names: Iterable[str]) -> frozenset[str]:
     """The names in the one form in which they are compared."""
-    return frozenset(map(_folded, names))
+    return frozenset(map(folded, names))
 
 
 def redact_query(query: str, secret: frozenset[str]) -> str:
@@ -92,10 +93,11 @@ def redact_url(url: str, secret: frozenset[str]) -> str:
 
 def _redact_pair(pair: str, secret: frozenset[str]) -> str:
     name, found, _ = pair.partition("=")
-    if found and any(part in secret for part in _PARTS.split(_folded(unquote_plus(name)))):
+    if found and any(part in secret for part in _PARTS.split(folded(unquote_plus(name)))):
         return f"{name}={REDACTED}"
     return pair
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """The one form in which names are compared."""
     return name.lower().replace("_", "").replace("-", "")

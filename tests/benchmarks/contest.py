@@ -12,12 +12,13 @@ must first answer with the kibibyte it is there to deliver.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import Self
 
 from tests.benchmarks.harness import Bench, Samples
-from tests.benchmarks.load import load
+from tests.benchmarks.load import load, paced
 from tests.benchmarks.report import Budget, Line
 from tests.net import request
 from tests.servers import Kind, Server, StartupError, nginx, serve
@@ -52,26 +53,30 @@ class Contest:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def upstream(self) -> Server:
-        """What every proxy forwards to: nginx, or the fastest Python server there is."""
-        server = self._stack.enter_context(nginx(STATIC))
+    def upstream(self, locations: str = "") -> Server:
+        """What every proxy forwards to: nginx, or the fastest Python server there is.
+
+        `locations` are further ones, of nginx alone.
+        """
+        server = self._stack.enter_context(nginx(STATIC + locations))
         if server is None:
             application = "tests.benchmarks.apps.patient_asgi:app"
             server = self._stack.enter_context(serve("granian", application))
         return server
 
     def serve(
-        self, name: str, kind: Kind, module: str, upstream: Server, *, threads: int = 8
+        self, name: str, kind: Kind, module: str, *upstreams: Server, threads: int = 8
     ) -> None:
         """Add a contender: an application of `tests.benchmarks.apps` on a real server."""
         target = f"tests.benchmarks.apps.{module}:app"
-        self.enter(name, serve(kind, target, env={"UPSTREAM": upstream.url}, threads=threads))
+        urls = " ".join(upstream.url for upstream in upstreams)
+        self.enter(name, serve(kind, target, env={"UPSTREAM": urls}, threads=threads))
 
-    def nginx(self, name: str, upstream: Server) -> None:
-        """Add nginx itself as a proxy: one worker, connections to the upstream kept."""
-        server = f"server 127.0.0.1:{upstream.port};"
+    def nginx(self, name: str, *upstreams: Server) -> None:
+        """Add nginx itself as a proxy: one worker, connections to the upstreams kept."""
+        servers = " ".join(f"server 127.0.0.1:{upstream.port};" for upstream in upstreams)
         kept = "keepalive 64; keepalive_requests 10000000;"
-        self.enter(name, nginx(PROXY, http=f"upstream upstream {{ {server} {kept} }}"))
+        self.enter(name, nginx(PROXY, http=f"upstream upstream {{ {servers} {kept} }}"))
 
     def enter(self, name: str, context: AbstractContextManager[Server | None]) -> None:
         """Start a contender and see that it delivers; a peer that cannot start is a missing one."""
@@ -108,11 +113,24 @@ class Contest:
             budget=budget,
         )
 
-    def samples(self) -> Samples:
+    def samples(self, path: str = "/", *, names: Collection[str] | None = None) -> Samples:
         """Requests a second of each contender in each round."""
         seconds = self.bench.load_seconds
-        self.bench.progress(f"loading {', '.join(self._ports)}")
+        ports = {name: self._ports[name] for name in self._ports if not names or name in names}
+        self.bench.progress(f"loading {', '.join(ports)} with {path}")
         return self.bench.alternate(
-            {name: partial(load, port, seconds=seconds) for name, port in self._ports.items()},
+            {name: partial(load, port, seconds=seconds, path=path) for name, port in ports.items()},
+            rounds=self.bench.load_rounds,
+        )
+
+    def latencies(self, rates: Mapping[str, float]) -> Samples:
+        """The 99th percentile in ms of each contender in each round, at that many a second."""
+        seconds = self.bench.load_seconds
+        self.bench.progress(f"pacing {', '.join(rates)}")
+        return self.bench.alternate(
+            {
+                name: partial(paced, self._ports[name], rate=rate, seconds=seconds)
+                for name, rate in rates.items()
+            },
             rounds=self.bench.load_rounds,
         )

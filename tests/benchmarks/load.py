@@ -30,6 +30,20 @@ def load(port: int, *, seconds: float, path: str = "/", connections: int = CONNE
     return by_loader(url, seconds, connections)
 
 
+def paced(port: int, *, rate: float, seconds: float) -> float:
+    """The 99th percentile of the latency in ms, at `rate` requests a second whatever is answered.
+
+    Always by a loader of our own: `wrk` asks as fast as it is answered.
+    """
+    url = f"http://127.0.0.1:{port}/"
+    words = [sys.executable, "-m", "tests.benchmarks.pace", url, str(rate), str(seconds)]
+    result = json.loads(run(words, seconds))
+    # A loader that cannot keep the pace would measure itself.
+    if result["errors"] or result["answers"] < 0.95 * rate * seconds:
+        raise LoadError(f"{url} at {rate:.0f}/s: {result}")
+    return float(result["p99"])
+
+
 def by_wrk(wrk: str, url: str, seconds: float, connections: int) -> float:
     # One thread: a second one would take the core that the gateway needs.
     words = [wrk, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency", url]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-Unit: TypeAlias = Literal["µs", "ms", "req/s", "MiB"]
+Unit: TypeAlias = Literal["µs", "ms", "req/s", "msg/s", "KiB", "MiB"]
 
 
 @dataclass(frozen=True, slots=True)

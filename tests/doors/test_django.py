@@ -16,6 +16,7 @@ from django.urls import path
 
 from gatekit import (
     ConfigurationError,
+    Identity,
     Request,
     Response,
     asgi,
@@ -68,8 +69,7 @@ def outside(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     def factory(get_response: Any) -> Any:
         def middleware(request: HttpRequest) -> Any:
-            response = get_response(request)
-            return change(response) or response
+            return change(response := get_response(request)) or response
 
         return middleware
 
@@ -383,7 +383,7 @@ def test_what_was_found_outside_is_known_inside() -> None:
     seen: list[Any] = []
 
     async def identify(request: Request, call_next: Handler) -> Response:
-        request.identity, request.state["n"] = "ada", 1
+        request.identity, request.state["n"] = Identity("ada"), 1
         return await call_next(request)
 
     async def correlate(request: Request, call_next: Handler) -> Response:
@@ -397,4 +397,4 @@ def test_what_was_found_outside_is_known_inside() -> None:
     with site(django_middleware(correlate), urls=[path("", django_view(handler))]) as django:
         call_wsgi(wsgi(django.wsgi(), identify))
         asyncio.run(call_asgi(asgi(django.asgi(), identify)))
-    assert seen == [("ada", "id-1", {"n": 1})] * 2
+    assert seen == [(Identity("ada"), "id-1", {"n": 1})] * 2

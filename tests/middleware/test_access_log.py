@@ -13,6 +13,7 @@ import pytest
 
 from gatekit import ConfigurationError, Outcome, Request, Response, UpstreamError, asgi
 from gatekit.middleware.access_log import AccessLog, JSONFormatter
+from gatekit.middleware.auth.identity import Identity
 from gatekit.middleware.correlation import CorrelationId
 from gatekit.testing import FakeIO, exercise, make_request
 from gatekit.typing import Handler
@@ -223,7 +224,7 @@ def test_the_route_is_a_template(route: Any, endpoint: str | None, label: str) -
 def test_who_it_was() -> None:
     """The resolved address counts before the peer's; an identity is told by its subject."""
     log, request = Log(), make_request()
-    request.client_ip, request.identity = "203.0.113.9", SimpleNamespace(subject="alice")
+    request.client_ip, request.identity = "203.0.113.9", Identity("alice")
     exercise(AccessLog(log), request=request)
     assert (log.only["client"], log.only["identity"]) == ("203.0.113.9", "alice")
 

@@ -15,6 +15,12 @@ from gatekit.middleware.access_log import JSONFormatter
 from gatekit.middleware.correlation import correlation_id
 
 
+@pytest.fixture(autouse=True)
+def no_request() -> None:
+    """What a test under WSGI has left in this context is not ours."""
+    correlation_id.set(None)
+
+
 def line(**attributes: Any) -> dict[str, Any]:
     """What a record with these attributes is written as, which has to be one line."""
     written = JSONFormatter().format(logging.makeLogRecord({"msg": "hello", **attributes}))
@@ -110,3 +116,15 @@ def test_dict_config_makes_it(key: str) -> None:
     )
     logging.getLogger("test.configured").warning("hello", extra={"order": 7})
     assert json.loads(out.getvalue())["order"] == 7
+
+
+def test_what_others_log_is_redacted() -> None:
+    """A member that is called like a secret, and the query of an object that shows one."""
+
+    class Asked:
+        def __str__(self) -> str:
+            return "<Request: GET '/a?page=2&token=TOP'>"
+
+    record = line(request=Asked(), password="TOP", status_code=500)
+    assert record["request"] == "<Request: GET '/a?page=2&token=[redacted]"
+    assert (record["password"], record["status_code"]) == ("[redacted]", 500)

@@ -15,10 +15,16 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from gatekit import (
+    Cluster,
+    CookieAffinity,
+    Destination,
     Headers,
     Outcome,
+    Proxy,
     Request,
     Response,
+    RingHash,
+    Split,
     asgi,
     asgi_app,
     chain,
@@ -82,6 +88,19 @@ def tested() -> None:
     """What a test of one's own middleware needs."""
     result = exercise(Stamp("a"), io=FakeIO())
     assert_type(result.status, int)
+
+
+def clusters() -> None:
+    """Destinations of every kind in one list, and versions of a service by weight."""
+    stable = Cluster(
+        "stable",
+        destinations=["http://a", Destination("http://b", weight=2), Flask("shop")],
+        affinity=CookieAffinity(b"k" * 32),
+    )
+    canary = Cluster("canary", destinations=["http://c"], balance=RingHash("client"))
+    assert_type(Split({stable: 95, canary: 5}).weights(), dict[str, float])
+    Proxy([Flask("shop"), "http://d"])
+    Cluster("x", destinations=["http://a"], balance="fastest")  # type: ignore[arg-type]
 
 
 async def without_next(request: Request) -> Response:

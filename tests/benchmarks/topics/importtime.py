@@ -14,7 +14,8 @@ from tests.benchmarks.report import Line, below
 HEAVY = (
     *("aiohttp", "brotli", "cryptography", "django", "fastapi", "flask", "grpc", "httpx", "jwt"),
     *("limits", "numpy", "opentelemetry.sdk", "pkg_resources", "prometheus_client", "pydantic"),
-    *("redis", "requests", "starlette", "urllib3", "werkzeug.wrappers", "yaml", "zstandard"),
+    *("redis", "requests", "sqlalchemy", "starlette", "urllib3", "werkzeug.wrappers", "yaml"),
+    "zstandard",
 )
 """What a user who needs none of it should not wait for."""
 
