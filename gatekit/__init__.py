@@ -99,7 +99,8 @@ if TYPE_CHECKING:
     from gatekit.middleware.security_headers import SecurityHeaders
     from gatekit.middleware.timeout import Timeout
     from gatekit.middleware.tracing import Tracing
-    from gatekit.proxy.affinity import CookieAffinity, HeaderAffinity
+    from gatekit.proxy.attempts.hedge import Hedge
+    from gatekit.proxy.attempts.retry import RETRIABLE, Retry
     from gatekit.proxy.balance.least_requests import LeastRequests
     from gatekit.proxy.balance.maglev import Maglev
     from gatekit.proxy.balance.peak_ewma import PeakEWMA
@@ -107,20 +108,19 @@ if TYPE_CHECKING:
     from gatekit.proxy.balance.rendezvous import Rendezvous
     from gatekit.proxy.balance.ring import RingHash
     from gatekit.proxy.balance.subset import Subset
-    from gatekit.proxy.cluster import Cluster, Pool
-    from gatekit.proxy.destination import Destination
-    from gatekit.proxy.events import ClusterEvent, MemberStatus
-    from gatekit.proxy.exchange import Timeouts
+    from gatekit.proxy.clusters.affinity import CookieAffinity, HeaderAffinity
+    from gatekit.proxy.clusters.cluster import Cluster, Pool
+    from gatekit.proxy.clusters.destination import Destination
+    from gatekit.proxy.clusters.events import ClusterEvent, MemberStatus
+    from gatekit.proxy.clusters.health import HealthCheck
+    from gatekit.proxy.clusters.outliers import Outliers
+    from gatekit.proxy.clusters.slow_start import SlowStart
     from gatekit.proxy.handler import Proxy
-    from gatekit.proxy.health import HealthCheck
-    from gatekit.proxy.hedge import Hedge
-    from gatekit.proxy.origin import TLS
-    from gatekit.proxy.outliers import Outliers
-    from gatekit.proxy.retry import RETRIABLE, Retry
-    from gatekit.proxy.slow_start import SlowStart
     from gatekit.proxy.split import Ramp, Split
     from gatekit.proxy.transport import HTTPTransport
-    from gatekit.proxy.websocket import WebSockets
+    from gatekit.proxy.transport.exchange import Timeouts
+    from gatekit.proxy.transport.origin import TLS
+    from gatekit.proxy.websocket.options import WebSockets
     from gatekit.router import Route, Router
     from gatekit.typing import Handler, Middleware
 
@@ -158,20 +158,20 @@ _HOMES = {
     "ClientCert": "middleware.client_cert",
     "ClientCertificate": "middleware.client_cert",
     "ClientIP": "middleware.client_ip",
-    "Cluster": "proxy.cluster",
-    "ClusterEvent": "proxy.events",
+    "Cluster": "proxy.clusters.cluster",
+    "ClusterEvent": "proxy.clusters.events",
     "Compress": "middleware.compress",
     "ConcurrencyLimit": "middleware.concurrency",
     "ConfigurationError": "errors",
     "Conversation": "_core.conversation",
-    "CookieAffinity": "proxy.affinity",
+    "CookieAffinity": "proxy.clusters.affinity",
     "CorrelationFilter": "middleware.correlation",
     "CorrelationId": "middleware.correlation",
     "Decision": "_core.decisions",
     "DecisionPoint": "middleware.auth.decision_point",
     "DecisionTrace": "middleware.decision_trace",
     "Decompress": "middleware.decompress",
-    "Destination": "proxy.destination",
+    "Destination": "proxy.clusters.destination",
     "ETag": "middleware.etag",
     "Errors": "middleware.errors",
     "Failures": "_core.classify",
@@ -179,11 +179,11 @@ _HOMES = {
     "Gateway": "gateway",
     "HTTPTransport": "proxy.transport",
     "Handler": "typing",
-    "HeaderAffinity": "proxy.affinity",
+    "HeaderAffinity": "proxy.clusters.affinity",
     "Headers": "_core.headers",
     "Health": "health.handler",
-    "HealthCheck": "proxy.health",
-    "Hedge": "proxy.hedge",
+    "HealthCheck": "proxy.clusters.health",
+    "Hedge": "proxy.attempts.hedge",
     "IDENTITY_HEADERS": "middleware.auth._authenticator",
     "IPFilter": "middleware.ip_filter",
     "Identity": "middleware.auth.identity",
@@ -198,24 +198,24 @@ _HOMES = {
     "LeastRequests": "proxy.balance.least_requests",
     "LoadShed": "middleware.load_shed",
     "Maglev": "proxy.balance.maglev",
-    "MemberStatus": "proxy.events",
+    "MemberStatus": "proxy.clusters.events",
     "Metrics": "middleware.metrics",
     "Middleware": "typing",
     "MisuseError": "errors",
     "NoResponse": "errors",
     "Outcome": "_core.messages",
-    "Outliers": "proxy.outliers",
+    "Outliers": "proxy.clusters.outliers",
     "PartitionStatus": "middleware.concurrency",
     "PathRules": "_core.paths",
     "PeakEWMA": "proxy.balance.peak_ewma",
     "Plan": "limits.plans",
-    "Pool": "proxy.cluster",
+    "Pool": "proxy.clusters.cluster",
     "PowerOfTwo": "proxy.balance.power_of_two",
     "PrometheusEndpoint": "metrics.endpoint",
     "Proxy": "proxy.handler",
     "QueueSink": "logs",
     "Quota": "middleware.quota",
-    "RETRIABLE": "proxy.retry",
+    "RETRIABLE": "proxy.attempts.retry",
     "Ramp": "proxy.split",
     "RateLimit": "middleware.rate_limit",
     "RedisTrips": "middleware.circuit_trips",
@@ -225,23 +225,23 @@ _HOMES = {
     "Request": "_core.messages",
     "Require": "middleware.auth.require",
     "Response": "_core.messages",
-    "Retry": "proxy.retry",
+    "Retry": "proxy.attempts.retry",
     "RingHash": "proxy.balance.ring",
     "Route": "router",
     "Router": "router",
     "Rule": "middleware.auth.rules",
     "SecurityHeaders": "middleware.security_headers",
-    "SlowStart": "proxy.slow_start",
+    "SlowStart": "proxy.clusters.slow_start",
     "Split": "proxy.split",
     "Subset": "proxy.balance.subset",
-    "TLS": "proxy.origin",
+    "TLS": "proxy.transport.origin",
     "Timeout": "middleware.timeout",
-    "Timeouts": "proxy.exchange",
+    "Timeouts": "proxy.transport.exchange",
     "Trace": "_core.trace",
     "Tracing": "middleware.tracing",
     "UpstreamError": "errors",
     "WebSocketClose": "_core.conversation",
-    "WebSockets": "proxy.websocket",
+    "WebSockets": "proxy.websocket.options",
     "asgi": "_doors.asgi",
     "asgi_app": "_doors.asgi",
     "chain": "_core.compose",

@@ -20,9 +20,9 @@ from gatekit.typing import RawHeaders
 
 if TYPE_CHECKING:
     from gatekit._core.messages import Request
-    from gatekit.proxy.exchange import UpstreamRequest
-    from gatekit.proxy.leg import Leg
-    from gatekit.proxy.members import Member
+    from gatekit.proxy.attempts.leg import Leg
+    from gatekit.proxy.clusters.members import Member
+    from gatekit.proxy.transport.exchange import UpstreamRequest
 
 Entropy: TypeAlias = Callable[[int], bytes]
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from gatekit.health.check import Check, Probe, Question, question_problem
-from gatekit.proxy.cluster import Cluster
+from gatekit.proxy.clusters.cluster import Cluster
 
 if TYPE_CHECKING:
     from gatekit.proxy.handler import Proxy

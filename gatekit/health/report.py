@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from gatekit.health.check import Status
-from gatekit.proxy.events import MemberStatus
+from gatekit.proxy.clusters.events import MemberStatus
 
 Overall: TypeAlias = Literal["up", "degraded", "down", "draining", "starting"]
 

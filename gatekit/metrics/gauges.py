@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from gatekit.middleware.cache.middleware import Cache
     from gatekit.middleware.circuit_breaker import CircuitBreaker
     from gatekit.middleware.concurrency import ConcurrencyLimit
-    from gatekit.proxy.cluster import Cluster
+    from gatekit.proxy.clusters.cluster import Cluster
     from gatekit.proxy.handler import Proxy
-    from gatekit.proxy.registry import Usage
+    from gatekit.proxy.transport.registry import Usage
 
 Labels: TypeAlias = "tuple[str, ...]"
 Readings: TypeAlias = "Iterator[tuple[Labels, float]]"
@@ -42,9 +42,9 @@ class Parts:
     def add(self, parts: Iterable[object]) -> None:
         found = list(parts)
         _take(found, "gatekit.proxy.handler", "Proxy", self.proxies)
-        _take(found, "gatekit.proxy.cluster", "Cluster", self.clusters)
-        _take([proxy.cluster for proxy in self.proxies], "gatekit.proxy.cluster", "Cluster",
-              self.clusters)  # fmt: skip
+        _take(found, "gatekit.proxy.clusters.cluster", "Cluster", self.clusters)
+        theirs = [proxy.cluster for proxy in self.proxies]
+        _take(theirs, "gatekit.proxy.clusters.cluster", "Cluster", self.clusters)
         found += [cluster.breaker for cluster in self.clusters]
         _take(found, "gatekit.middleware.circuit_breaker", "CircuitBreaker", self.breakers)
         _take(found, "gatekit.middleware.concurrency", "ConcurrencyLimit", self.bulkheads)

@@ -37,9 +37,9 @@ from gatekit.errors import UpstreamError
 from gatekit.middleware._redact import SECRET_PARAMETERS, fold, redact_query
 
 if TYPE_CHECKING:
-    from gatekit.proxy.exchange import UpstreamRequest
-    from gatekit.proxy.leg import Leg
-    from gatekit.proxy.members import Member
+    from gatekit.proxy.attempts.leg import Leg
+    from gatekit.proxy.clusters.members import Member
+    from gatekit.proxy.transport.exchange import UpstreamRequest
 
 _SECRET = fold(SECRET_PARAMETERS)
 _LONGEST = 1024

@@ -17,9 +17,15 @@ from typing import NamedTuple
 from gatekit._core.headers import Headers
 from gatekit._core.io import IO
 from gatekit.errors import ConfigurationError, UpstreamError
-from gatekit.proxy.exchange import AsyncBody, Body, Timeouts, UpstreamRequest, UpstreamResponse
-from gatekit.proxy.origin import Origin
 from gatekit.proxy.transport import Transport
+from gatekit.proxy.transport.exchange import (
+    AsyncBody,
+    Body,
+    Timeouts,
+    UpstreamRequest,
+    UpstreamResponse,
+)
+from gatekit.proxy.transport.origin import Origin
 from gatekit.typing import RawHeaders
 
 _QUERY = re.compile(r"[!\"$-~]*")

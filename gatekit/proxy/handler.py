@@ -30,11 +30,11 @@ from gatekit._core.options import kind_problem, known_keywords, name_problem, to
 from gatekit._core.paths import AmbiguousPath, PathRules, segments
 from gatekit._core.problems import problem
 from gatekit.errors import UpstreamError, check
-from gatekit.proxy.address import Address
-from gatekit.proxy.attempts import Attempts
-from gatekit.proxy.cluster import Cluster
-from gatekit.proxy.destination import Destination
-from gatekit.proxy.destination import Target as DestinationTarget
+from gatekit.proxy.attempts.address import Address
+from gatekit.proxy.attempts.attempts import Attempts
+from gatekit.proxy.clusters.cluster import Cluster
+from gatekit.proxy.clusters.destination import Destination
+from gatekit.proxy.clusters.destination import Target as DestinationTarget
 from gatekit.proxy.failures import failed
 from gatekit.proxy.fields import (
     MALFORMED,
@@ -63,12 +63,12 @@ from gatekit.proxy.transport import (
     UpstreamResponse,
 )
 from gatekit.proxy.upstream import Options, destinations_in
-from gatekit.proxy.websocket import WebSockets, websockets_problem
-from gatekit.proxy.websocket_switchboard import Switchboard
+from gatekit.proxy.websocket.options import WebSockets, websockets_problem
+from gatekit.proxy.websocket.switchboard import Switchboard
 from gatekit.typing import RawHeaders
 
 if TYPE_CHECKING:
-    from gatekit.proxy.members import Member
+    from gatekit.proxy.clusters.members import Member
 
 Upstream: TypeAlias = "DestinationTarget | Destination | Iterable[DestinationTarget | Destination]"
 

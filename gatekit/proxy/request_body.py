@@ -14,8 +14,8 @@ from gatekit._core.body import RequestBody
 from gatekit._core.io import block
 from gatekit._core.messages import Request
 from gatekit.errors import Rejected
-from gatekit.proxy.exchange import RequestBody as UpstreamBody
 from gatekit.proxy.fields import closing
+from gatekit.proxy.transport.exchange import RequestBody as UpstreamBody
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from gatekit._core.conditions import plain_host
 from gatekit._core.messages import Request
-from gatekit.proxy.origin import Origin
+from gatekit.proxy.transport.origin import Origin
 
 _PORTS = {"http": 80, "https": 443}
 REWRITTEN = frozenset({b"location", b"content-location", b"refresh", b"set-cookie"})

@@ -39,7 +39,7 @@ from gatekit._core.options import (
 from gatekit.errors import ConfigurationError, check
 from gatekit.limits.keys import cookie as cookie_of
 from gatekit.proxy.balance.hashing import KeyOf, Source, digest, key_of, on_problem
-from gatekit.proxy.cluster import Cluster
+from gatekit.proxy.clusters.cluster import Cluster
 from gatekit.proxy.handler import Proxy
 from gatekit.typing import Handler
 

@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any
 
 from gatekit._core.messages import Request, Response
-from gatekit.proxy.exchange import UpstreamResponse
 from gatekit.proxy.fields import NOT_RETURNED, nominees
+from gatekit.proxy.transport.exchange import UpstreamResponse
 from gatekit.typing import RawHeaders
 
 # RFC 9110 §6.5.1: not what is needed before the body, for framing, routing, authentication,

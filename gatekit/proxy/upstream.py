@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from gatekit._core.options import integer_problem, kind_problem, token_problem
 from gatekit.errors import ConfigurationError
-from gatekit.proxy.cluster import Cluster, Pool
-from gatekit.proxy.destination import Destination, destinations_of
-from gatekit.proxy.exchange import Timeouts
-from gatekit.proxy.origin import TLS
+from gatekit.proxy.clusters.cluster import Cluster, Pool
+from gatekit.proxy.clusters.destination import Destination, destinations_of
 from gatekit.proxy.transport import Transport
+from gatekit.proxy.transport.exchange import Timeouts
+from gatekit.proxy.transport.origin import TLS
 
 _THE_CLUSTERS = "is an option of the Cluster"
 

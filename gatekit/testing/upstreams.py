@@ -8,8 +8,14 @@ from typing import NamedTuple, TypeAlias, cast
 from gatekit._core.headers import Headers
 from gatekit._core.messages import Response
 from gatekit.errors import ConfigurationError
-from gatekit.proxy.exchange import AsyncBody, Body, Timeouts, UpstreamRequest, UpstreamResponse
-from gatekit.proxy.origin import Origin
+from gatekit.proxy.transport.exchange import (
+    AsyncBody,
+    Body,
+    Timeouts,
+    UpstreamRequest,
+    UpstreamResponse,
+)
+from gatekit.proxy.transport.origin import Origin
 
 
 class Sent(NamedTuple):

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from gatekit import Cluster, Destination, Request, Response
-from gatekit.proxy.members import ClusterState, Member
+from gatekit.proxy.clusters.members import ClusterState, Member
 from gatekit.testing import make_request, upstream
 
 NOW = 1_000.0

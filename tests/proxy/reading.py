@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gatekit.errors import UpstreamError
-from gatekit.proxy.http1 import ResponseReader
+from gatekit.proxy.transport.http1 import ResponseReader
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 from gatekit import Proxy, Response
 from gatekit.errors import Stage, UpstreamError
-from gatekit.proxy.cluster import Cluster
-from gatekit.proxy.retry import Retry
+from gatekit.proxy.attempts.retry import Retry
+from gatekit.proxy.clusters.cluster import Cluster
 from gatekit.testing import Answer, FakeIO, FunctionTransport, exercise, upstream
 from gatekit.testing.upstreams import Sent
 

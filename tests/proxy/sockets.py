@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
 
-from gatekit.proxy.websocket_handshake import accept_of
+from gatekit.proxy.websocket.handshake import accept_of
 from tests.doors.messages import websocket_scope
 from tests.proxy.upstream import Peer, Received, Script
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gatekit import Proxy, Request, Response, Timeouts, asgi_app
-from gatekit.proxy.cluster import Destination
-from gatekit.proxy.retry import Retry
+from gatekit.proxy.attempts.retry import Retry
+from gatekit.proxy.clusters.cluster import Destination
 from gatekit.proxy.transport import InvalidMessage
 from gatekit.testing import FakeIO, call_asgi, exercise
 from gatekit.typing import Handler

@@ -9,8 +9,8 @@ import pytest
 
 from gatekit import CircuitBreaker, Failures, Proxy, Response, wsgi_app
 from gatekit.errors import UpstreamError
-from gatekit.proxy.hedge import Hedge
-from gatekit.proxy.retry import Retry
+from gatekit.proxy.attempts.hedge import Hedge
+from gatekit.proxy.attempts.retry import Retry
 from gatekit.proxy.transport import InvalidMessage
 from gatekit.testing import FakeIO, call_wsgi, exercise
 from tests.proxy.scripted import NoChance, ask, asked, cluster, is_at_rest, scripted

@@ -11,10 +11,10 @@ import pytest
 from gatekit import Proxy, asgi_app
 from gatekit._core.io import AsyncIO
 from gatekit.errors import UpstreamError
-from gatekit.proxy.cluster import Cluster
-from gatekit.proxy.exchange import UpstreamRequest, UpstreamResponse
-from gatekit.proxy.retry import Retry
+from gatekit.proxy.attempts.retry import Retry
+from gatekit.proxy.clusters.cluster import Cluster
 from gatekit.proxy.transport import HTTPTransport, Origin
+from gatekit.proxy.transport.exchange import UpstreamRequest, UpstreamResponse
 from gatekit.testing import make_request
 from tests.doors.messages import Server, http_scope
 from tests.proxy.loops import HELLO, Run, until

@@ -12,9 +12,9 @@ import pytest
 
 from gatekit import CircuitBreaker, Proxy, Response, asgi_app, wsgi_app
 from gatekit.errors import UpstreamError
-from gatekit.proxy.cluster import Cluster
-from gatekit.proxy.hedge import Hedge
-from gatekit.proxy.retry import Retry
+from gatekit.proxy.attempts.hedge import Hedge
+from gatekit.proxy.attempts.retry import Retry
+from gatekit.proxy.clusters.cluster import Cluster
 from gatekit.testing import call_asgi, call_wsgi, upstream
 from tests.proxy.loops import until
 from tests.proxy.scripted import is_at_rest

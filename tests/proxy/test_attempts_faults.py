@@ -13,8 +13,8 @@ import pytest
 
 from gatekit import Proxy, Timeouts, asgi_app, wsgi_app
 from gatekit.errors import UpstreamError
-from gatekit.proxy.cluster import Cluster
-from gatekit.proxy.retry import Retry
+from gatekit.proxy.attempts.retry import Retry
+from gatekit.proxy.clusters.cluster import Cluster
 from gatekit.proxy.transport import HTTPTransport, Origin
 from gatekit.testing import Answer, call_asgi, call_wsgi
 from tests.proxy.handlers import Send

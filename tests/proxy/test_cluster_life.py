@@ -17,7 +17,7 @@ import pytest
 
 from gatekit import Cluster, ClusterEvent, HealthCheck, Outliers, Proxy, asgi_app, wsgi_app
 from gatekit.proxy.discovery import DNS, SRV, File, Function
-from gatekit.proxy.origin import TLS
+from gatekit.proxy.transport.origin import TLS
 from gatekit.testing import Answer, call_asgi, call_wsgi
 from tests.proxy.name_server import NameServer
 from tests.proxy.test_transport_tls import Authority

@@ -9,10 +9,10 @@ import pytest
 from gatekit import ConfigurationError, Proxy, Request, Response, Timeout, Timeouts
 from gatekit._core.time_left import field_for, seconds_in
 from gatekit.errors import UpstreamError
-from gatekit.proxy.cluster import Cluster
-from gatekit.proxy.exchange import UpstreamRequest, UpstreamResponse
-from gatekit.proxy.origin import Origin
-from gatekit.proxy.retry import Retry
+from gatekit.proxy.attempts.retry import Retry
+from gatekit.proxy.clusters.cluster import Cluster
+from gatekit.proxy.transport.exchange import UpstreamRequest, UpstreamResponse
+from gatekit.proxy.transport.origin import Origin
 from gatekit.testing import FakeIO, exercise
 from tests.proxy.scripted import NoChance, asked, cluster, is_at_rest, scripted
 

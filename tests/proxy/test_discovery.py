@@ -14,7 +14,7 @@ from gatekit import (
     asgi_app,
 )
 from gatekit._core.io import IO, AsyncIO, block
-from gatekit.proxy.destination import Destination
+from gatekit.proxy.clusters.destination import Destination
 from gatekit.proxy.discovery import Resolution
 from gatekit.testing import call_asgi, exercise
 from tests.proxy.discovered import Scripted, Site

@@ -11,7 +11,7 @@ import pytest
 
 from gatekit import ConfigurationError
 from gatekit.proxy.discovery import DNS, SRV
-from gatekit.proxy.origin import Origin
+from gatekit.proxy.transport.origin import Origin
 from tests.proxy.discovered import Site
 from tests.proxy.name_server import NameServer, Zone
 

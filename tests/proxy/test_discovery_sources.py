@@ -14,7 +14,7 @@ import pytest
 
 from gatekit import Cluster, ConfigurationError
 from gatekit._core.io import AsyncIO
-from gatekit.proxy.destination import Destination
+from gatekit.proxy.clusters.destination import Destination
 from gatekit.proxy.discovery import Environment, File, Function, Static, file
 from tests.proxy.discovered import Site
 

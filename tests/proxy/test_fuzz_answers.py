@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from gatekit.errors import UpstreamError
-from gatekit.proxy.http1 import ResponseReader
+from gatekit.proxy.transport.http1 import ResponseReader
 from tests.proxy import hostile
 from tests.proxy.strict import Ambiguous
 from tests.proxy.strict_answers import read_answer

@@ -13,9 +13,15 @@ from hypothesis import strategies as st
 
 from gatekit import Proxy, asgi_app
 from gatekit.errors import UpstreamError
-from gatekit.proxy.exchange import AsyncBody, Body, Timeouts, UpstreamRequest, UpstreamResponse
-from gatekit.proxy.http1_request import BodyWriter, InvalidMessage, RequestWriter
-from gatekit.proxy.origin import Origin
+from gatekit.proxy.transport.exchange import (
+    AsyncBody,
+    Body,
+    Timeouts,
+    UpstreamRequest,
+    UpstreamResponse,
+)
+from gatekit.proxy.transport.http1_request import BodyWriter, InvalidMessage, RequestWriter
+from gatekit.proxy.transport.origin import Origin
 from gatekit.typing import Message
 from tests.proxy.strict import Request, read_request
 from tests.proxy.test_fuzz_answers import BOUNDED

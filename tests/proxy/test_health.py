@@ -14,8 +14,8 @@ import pytest
 from gatekit import Cluster, ClusterEvent, ConfigurationError, HealthCheck, Response
 from gatekit._core.io import IO
 from gatekit.errors import Stage, UpstreamError
-from gatekit.proxy.destination import Destination
-from gatekit.proxy.members import Member
+from gatekit.proxy.clusters.destination import Destination
+from gatekit.proxy.clusters.members import Member
 from gatekit.testing import make_request, upstream
 from gatekit.testing.upstreams import FunctionTransport, Sent
 from tests.proxy.loop_clock import LoopClock

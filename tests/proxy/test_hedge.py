@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from gatekit import ConfigurationError
-from gatekit.proxy.cluster import Cluster
-from gatekit.proxy.hedge import Hedge
-from gatekit.proxy.latencies import Latencies
+from gatekit.proxy.attempts.hedge import Hedge
+from gatekit.proxy.attempts.latencies import Latencies
+from gatekit.proxy.clusters.cluster import Cluster
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.95, 0.99])

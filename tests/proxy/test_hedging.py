@@ -12,11 +12,11 @@ import pytest
 from gatekit import Proxy, Request, Response, Timeouts, asgi_app
 from gatekit._core.io import AsyncIO
 from gatekit.errors import UpstreamError
-from gatekit.proxy.cluster import Cluster
-from gatekit.proxy.exchange import UpstreamRequest, UpstreamResponse
-from gatekit.proxy.hedge import Hedge
-from gatekit.proxy.retry import Retry
+from gatekit.proxy.attempts.hedge import Hedge
+from gatekit.proxy.attempts.retry import Retry
+from gatekit.proxy.clusters.cluster import Cluster
 from gatekit.proxy.transport import Origin
+from gatekit.proxy.transport.exchange import UpstreamRequest, UpstreamResponse
 from gatekit.testing import call_asgi, make_request
 from tests.proxy.loops import until
 from tests.proxy.scripted import NoChance, is_at_rest

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 
 from gatekit import Proxy, wsgi_app
-from gatekit.proxy.cluster import Cluster
-from gatekit.proxy.hedge import Hedge
+from gatekit.proxy.attempts.hedge import Hedge
+from gatekit.proxy.clusters.cluster import Cluster
 from gatekit.proxy.transport import HTTPTransport, Origin
 from gatekit.testing import call_wsgi
 from tests.proxy.loops import HELLO, until

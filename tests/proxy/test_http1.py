@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekit.errors import UpstreamError
-from gatekit.proxy.exchange import Headers
-from gatekit.proxy.http1 import ResponseReader
+from gatekit.proxy.transport.exchange import Headers
+from gatekit.proxy.transport.http1 import ResponseReader
 from tests.proxy.reading import CHUNKED, OK, read, refused
 
 

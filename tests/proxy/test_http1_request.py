@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekit.errors import UpstreamError
-from gatekit.proxy.exchange import RequestBody, UpstreamRequest
-from gatekit.proxy.http1_request import BodyWriter, InvalidMessage, RequestWriter
+from gatekit.proxy.transport.exchange import RequestBody, UpstreamRequest
+from gatekit.proxy.transport.http1_request import BodyWriter, InvalidMessage, RequestWriter
 
 AUTHORITY = b"users:8001"
 Fields = list[tuple[bytes, bytes]]

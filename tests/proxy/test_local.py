@@ -17,7 +17,7 @@ from starlette.routing import Route as StarletteRoute
 
 from gatekit import Cluster, ConfigurationError, Destination, Proxy, Retry
 from gatekit.errors import UpstreamError
-from gatekit.proxy.local import AppTransport, kind_of
+from gatekit.proxy.local.transport import AppTransport, kind_of
 from gatekit.proxy.transport import InvalidMessage, Origin, Timeouts, UpstreamRequest
 from gatekit.testing import Answer
 from tests.proxy.handlers import Send

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gatekit.errors import ClientDisconnected, UpstreamError
-from gatekit.proxy.local import AppTransport
+from gatekit.proxy.local.transport import AppTransport
 from gatekit.proxy.transport import Origin, Timeouts, UpstreamRequest
 
 HERE = Origin("http://localhost")
@@ -359,7 +359,7 @@ def test_an_upgrade_is_refused() -> None:
 
 def test_a_thread_outlives_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop that was closed in the middle of an answer, without a word, keeps no thread."""
-    monkeypatch.setattr("gatekit.proxy.local_threads._LOOK_AGAIN", 0.01)
+    monkeypatch.setattr("gatekit.proxy.local.threads._LOOK_AGAIN", 0.01)
     app = Streaming()
     transport = AppTransport(app.wsgi)
     loop = asyncio.new_event_loop()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gatekit import Cluster, ClusterEvent, ConfigurationError, Outliers, Response
 from gatekit.errors import Stage, UpstreamError
-from gatekit.proxy.members import Member
+from gatekit.proxy.clusters.members import Member
 from gatekit.testing import make_request, upstream
 from tests.proxy.fleet import NOW, destination, letters
 

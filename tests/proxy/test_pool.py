@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from gatekit.proxy.pool import Pool
+from gatekit.proxy.transport.pool import Pool
 
 
 class Connection:

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from gatekit.proxy.aio import LoopPool
-from gatekit.proxy.origin import TLS, Origin
-from gatekit.proxy.registry import Registry
-from gatekit.proxy.settings import Settings
+from gatekit.proxy.transport.aio import LoopPool
+from gatekit.proxy.transport.origin import TLS, Origin
+from gatekit.proxy.transport.registry import Registry
+from gatekit.proxy.transport.settings import Settings
 
 ORIGIN = Origin("http://users:8001")
 

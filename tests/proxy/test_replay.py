@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from gatekit import Proxy, Response
 from gatekit._core.io import block
 from gatekit.errors import UpstreamError
-from gatekit.proxy.cluster import Cluster
-from gatekit.proxy.exchange import UpstreamRequest, UpstreamResponse
-from gatekit.proxy.replay import Replay
-from gatekit.proxy.retry import Retry
+from gatekit.proxy.attempts.replay import Replay
+from gatekit.proxy.attempts.retry import Retry
+from gatekit.proxy.clusters.cluster import Cluster
+from gatekit.proxy.transport.exchange import UpstreamRequest, UpstreamResponse
 from gatekit.testing import upstream
 from tests.proxy.handlers import through_asgi
 from tests.proxy.scripted import NoChance, is_at_rest

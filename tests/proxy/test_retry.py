@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from gatekit import ConfigurationError, Failures, Response, Timeouts
 from gatekit.errors import UpstreamError
-from gatekit.proxy.cluster import Cluster
-from gatekit.proxy.retry import RETRIABLE, UNSENT, Retry
-from gatekit.proxy.retry_after import seconds_to_wait
+from gatekit.proxy.attempts.retry import RETRIABLE, UNSENT, Retry
+from gatekit.proxy.attempts.retry_after import seconds_to_wait
+from gatekit.proxy.clusters.cluster import Cluster
 
 NOON = 1_763_726_400.0
 """Fri, 21 Nov 2025 12:00:00 GMT."""

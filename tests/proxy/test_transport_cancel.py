@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Coroutine
 import pytest
 
 from gatekit.errors import UpstreamError
-from gatekit.proxy.aio_body import BodyReader
-from gatekit.proxy.aio_connection import Connection
 from gatekit.proxy.transport import (
     AsyncBody,
     HTTPTransport,
@@ -18,6 +16,8 @@ from gatekit.proxy.transport import (
     UpstreamRequest,
     UpstreamResponse,
 )
+from gatekit.proxy.transport.aio_body import BodyReader
+from gatekit.proxy.transport.aio_connection import Connection
 from tests.proxy.clients import PATIENCE
 from tests.proxy.loops import GET, HELLO, Run, cancelled, holding, start, until
 from tests.proxy.upstream import Peer, Upstream, answer, silent

@@ -272,7 +272,7 @@ class GreenSocket(socket.socket):
 
 def test_a_socket_that_only_seems_to_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """Is waited for with the same limits, and serves the next exchange too."""
-    monkeypatch.setattr("gatekit.proxy.blocking.socket.socket", GreenSocket)
+    monkeypatch.setattr("gatekit.proxy.transport.blocking.socket.socket", GreenSocket)
 
     def script(peer: Peer) -> None:
         for _ in range(2):

@@ -11,9 +11,9 @@ from unittest.mock import Mock
 import pytest
 
 from gatekit.errors import UpstreamError
-from gatekit.proxy.aio_connection import Connection
-from gatekit.proxy.aio_upload import Upload
 from gatekit.proxy.transport import HTTPTransport, Origin, Timeouts, UpstreamRequest
+from gatekit.proxy.transport.aio_connection import Connection
+from gatekit.proxy.transport.aio_upload import Upload
 from tests.proxy.clients import PATIENCE
 from tests.proxy.loops import GET, HELLO, Run, cancelled, holding, start, until
 from tests.proxy.upstream import Peer, Upstream, answer

@@ -14,11 +14,11 @@ from unittest.mock import Mock
 import pytest
 
 from gatekit.errors import UpstreamError
-from gatekit.proxy.blocking_connection import Connection
-from gatekit.proxy.http1 import ResponseReader
-from gatekit.proxy.pool import Pool
-from gatekit.proxy.settings import NEVER
 from gatekit.proxy.transport import HTTPTransport, Origin, Timeouts, UpstreamRequest
+from gatekit.proxy.transport.blocking_connection import Connection
+from gatekit.proxy.transport.http1 import ResponseReader
+from gatekit.proxy.transport.pool import Pool
+from gatekit.proxy.transport.settings import NEVER
 from tests.proxy.clients import PATIENCE, until
 from tests.proxy.upstream import Peer, Script, Upstream, answer, silent
 

@@ -12,7 +12,7 @@ import pytest
 from gatekit import Proxy, Request, Response, WebSockets, asgi_app
 from gatekit.errors import UpstreamError
 from gatekit.proxy.transport import UpstreamRequest, UpstreamResponse
-from gatekit.proxy.websocket_handshake import accept_of
+from gatekit.proxy.websocket.handshake import accept_of
 from gatekit.typing import Handler
 from tests.proxy.loops import until
 from tests.proxy.sockets import CLOSE, PING, PONG, TEXT, Client, closing, frame

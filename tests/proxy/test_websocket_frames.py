@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekit.proxy.websocket_frames import Close, Frames
+from gatekit.proxy.websocket.frames import Close, Frames
 from tests.proxy.sockets import BINARY, CLOSE, CONTINUED, PING, PONG, TEXT, closing, frame, unmasked
 
 MIB = 1_048_576

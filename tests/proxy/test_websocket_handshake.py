@@ -357,7 +357,7 @@ def test_websockets_may_be_refused(run: Run) -> None:
 
 def test_the_library_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits are refused by name at construction; a proxy without does all else, and says 501."""
-    monkeypatch.setattr("gatekit.proxy.websocket.find_spec", lambda name: None)
+    monkeypatch.setattr("gatekit.proxy.websocket.options.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r"gatekit-middleware\[websocket\]"):
         WebSockets()
 

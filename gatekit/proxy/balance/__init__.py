@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 from gatekit._core.messages import Request
 
 if TYPE_CHECKING:
-    from gatekit.proxy.members import Member
+    from gatekit.proxy.clusters.members import Member
 
 Picker: TypeAlias = "Callable[[Request, float, Random], Member]"
 BalancerName: TypeAlias = Literal[

@@ -20,7 +20,7 @@ from gatekit.errors import check
 
 if TYPE_CHECKING:
     from gatekit.proxy.balance import Picker
-    from gatekit.proxy.members import Member
+    from gatekit.proxy.clusters.members import Member
 
 
 @known_keywords

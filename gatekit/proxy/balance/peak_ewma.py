@@ -24,7 +24,7 @@ from gatekit.proxy.balance.weights import drawing
 
 if TYPE_CHECKING:
     from gatekit.proxy.balance import Picker
-    from gatekit.proxy.members import Member
+    from gatekit.proxy.clusters.members import Member
 
 # What one is taken for of which nothing is known but that a request is under way there.
 _UNKNOWN = 1.0

@@ -22,7 +22,7 @@ from gatekit.proxy.balance.weights import all_same, drawing
 
 if TYPE_CHECKING:
     from gatekit.proxy.balance import Picker
-    from gatekit.proxy.members import Member
+    from gatekit.proxy.clusters.members import Member
 
 
 @known_keywords

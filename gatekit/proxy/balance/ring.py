@@ -28,7 +28,7 @@ from gatekit.proxy.balance.weights import drawing
 
 if TYPE_CHECKING:
     from gatekit.proxy.balance import Picker
-    from gatekit.proxy.members import Member
+    from gatekit.proxy.clusters.members import Member
 
 # The ring is made when a destination comes, goes, fails or returns: more points take too long.
 _MOST = 65_536

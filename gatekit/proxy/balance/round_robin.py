@@ -22,7 +22,7 @@ from gatekit._core.messages import Request
 
 if TYPE_CHECKING:
     from gatekit.proxy.balance import Picker
-    from gatekit.proxy.members import Member
+    from gatekit.proxy.clusters.members import Member
 
 
 @dataclass(frozen=True, slots=True)

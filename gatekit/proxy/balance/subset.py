@@ -22,7 +22,7 @@ from gatekit.proxy.balance import Balancer, BalancerName, Picker, balance_proble
 from gatekit.proxy.balance.hashing import KeyOf, Source, key_of, on_problem
 
 if TYPE_CHECKING:
-    from gatekit.proxy.members import Member
+    from gatekit.proxy.clusters.members import Member
 
 Wanted: TypeAlias = "tuple[str | None, ...]"
 

@@ -9,7 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from gatekit.proxy.members import Member
+    from gatekit.proxy.clusters.members import Member
 
 Draw: TypeAlias = "Callable[[Random], Member]"
 

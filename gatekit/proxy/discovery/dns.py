@@ -14,7 +14,8 @@ from gatekit._core.aside import Aside
 from gatekit._core.io import IO
 from gatekit._core.options import flag_problem, known_keywords
 from gatekit.errors import check
-from gatekit.proxy.destination import Destination
+from gatekit.proxy.clusters.destination import Destination
+from gatekit.proxy.clusters.health_options import required_port_problem
 from gatekit.proxy.discovery.names import (
     GRACE,
     Asker,
@@ -25,8 +26,7 @@ from gatekit.proxy.discovery.names import (
     name_problem,
 )
 from gatekit.proxy.discovery.resolver import Answer, Resolution
-from gatekit.proxy.health_options import required_port_problem
-from gatekit.proxy.origin import Origin
+from gatekit.proxy.transport.origin import Origin
 
 
 @known_keywords

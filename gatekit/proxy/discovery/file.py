@@ -25,7 +25,7 @@ from gatekit._core.aside import Aside
 from gatekit._core.io import IO
 from gatekit._core.options import flag_problem, integer_problem, known_keywords, seconds_problem
 from gatekit.errors import ConfigurationError, check
-from gatekit.proxy.destination import Destination
+from gatekit.proxy.clusters.destination import Destination
 
 _KEYS = ("url", "weight", "priority", "zone", "metadata", "host", "name")
 

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from gatekit._core.flight import Flights
 from gatekit._core.io import IO
 from gatekit.errors import ConfigurationError
-from gatekit.proxy.destination import Destination, destinations_of
+from gatekit.proxy.clusters.destination import Destination, destinations_of
 from gatekit.proxy.discovery.resolver import Resolution, Resolver
 
 if TYPE_CHECKING:
-    from gatekit.proxy.members import ClusterState
+    from gatekit.proxy.clusters.members import ClusterState
 
 logger = logging.getLogger("gatekit")
 

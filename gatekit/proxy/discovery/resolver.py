@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from gatekit._core.io import IO
-from gatekit.proxy.destination import Destination, Target
+from gatekit.proxy.clusters.destination import Destination, Target
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from gatekit._core.aside import Aside
 from gatekit._core.io import IO
 from gatekit._core.options import known_keywords
 from gatekit.errors import check
-from gatekit.proxy.destination import Destination
+from gatekit.proxy.clusters.destination import Destination
 from gatekit.proxy.discovery.names import (
     GRACE,
     Asker,
@@ -27,7 +27,7 @@ from gatekit.proxy.discovery.names import (
     name_problem,
 )
 from gatekit.proxy.discovery.resolver import Resolution
-from gatekit.proxy.origin import Origin
+from gatekit.proxy.transport.origin import Origin
 
 # RFC 2782: beside others a record of weight 0 has "a very small chance of being selected".
 _SMALL = 0.01

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from gatekit._core.io import IO
 from gatekit.errors import ConfigurationError, check
-from gatekit.proxy.destination import Destination, Target, destinations_of
+from gatekit.proxy.clusters.destination import Destination, Target, destinations_of
 
 
 class Static:

@@ -13,7 +13,7 @@ import re
 import sys
 from typing import cast
 
-from gatekit.proxy.websocket_handshake import accept_of
+from gatekit.proxy.websocket.handshake import accept_of
 from tests.benchmarks.loader import loop_factory
 
 KEY = re.compile(rb"\r\nsec-websocket-key:[ \t]*(\S+)", re.IGNORECASE)

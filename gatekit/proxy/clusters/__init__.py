@@ -1,0 +1,1 @@
+"""Clusters: several destinations of one service, and what is known of each."""

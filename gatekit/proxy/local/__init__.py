@@ -1,0 +1,1 @@
+"""Apps of this process as upstreams, in both colours."""

@@ -1,0 +1,1 @@
+"""WebSockets through the proxy: two connections, and what crosses between them."""
