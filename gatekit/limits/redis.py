@@ -76,7 +76,7 @@ class RedisStore:
     def take(
         self, claims: Sequence[Claim], cost: int, now: float, forced: bool = False
     ) -> list[Standing]:
-        from redis.exceptions import NoScriptError, ReadOnlyError
+        from redis.exceptions import NoScriptError, ResponseError
 
         words = self._words(claims, cost, forced)
         client = self._clients.blocking()
@@ -84,9 +84,8 @@ class RedisStore:
             answer = client.execute_command("EVALSHA", DIGEST, *words)
         except NoScriptError:
             answer = client.execute_command("EVAL", SCRIPT, *words)
-        except ReadOnlyError:
-            # No primary any more. Its name may lead to another one by now; a connection does not.
-            if (pool := _pool(client)) is not None:
+        except ResponseError as error:
+            if _is_read_only(error) and (pool := _pool(client)) is not None:
                 pool.disconnect(inuse_connections=False)
             raise
         return list(map(_standing, answer))
@@ -94,7 +93,7 @@ class RedisStore:
     async def atake(
         self, claims: Sequence[Claim], cost: int, now: float, forced: bool = False
     ) -> list[Standing]:
-        from redis.exceptions import NoScriptError, ReadOnlyError
+        from redis.exceptions import NoScriptError, ResponseError
 
         words = self._words(claims, cost, forced)
         client = self._clients.aio()
@@ -102,8 +101,8 @@ class RedisStore:
             answer = await client.execute_command("EVALSHA", DIGEST, *words)
         except NoScriptError:
             answer = await client.execute_command("EVAL", SCRIPT, *words)
-        except ReadOnlyError:
-            if (pool := _pool(client)) is not None:
+        except ResponseError as error:
+            if _is_read_only(error) and (pool := _pool(client)) is not None:
                 await pool.disconnect(inuse_connections=False)
             raise
         return list(map(_standing, answer))
@@ -151,6 +150,14 @@ class RedisStore:
 
     def __repr__(self) -> str:
         return f"RedisStore({self._address.shown!r})"
+
+
+def _is_read_only(error: Exception) -> bool:
+    """It is no primary any more. Its name may lead to another by now; a connection does not.
+
+    Before Redis 7 a script's error is told in the words of another, its own among them.
+    """
+    return type(error).__name__ == "ReadOnlyError" or "READONLY" in str(error)
 
 
 def _pool(client: Any) -> Any:
