@@ -71,6 +71,31 @@ def test_what_is_sent() -> None:
     assert sent.headers["x-probe"] == "yes"
 
 
+@pytest.mark.parametrize(
+    ("allowed", "health"), [(0, "unhealthy"), (1, "unhealthy"), (2, "healthy")]
+)
+def test_redirects_within_the_destination(allowed: int, health: str) -> None:
+    """So many are followed, with the same body; one to another place is judged as it stands."""
+    check = HealthCheck("/a", method="POST", send=b"ping", follow_redirects=allowed, **STEADY)
+    site = Site("ab", check=check)
+    seen: list[tuple[str, bytes]] = []
+
+    def answer(sent: Sent) -> Response:
+        if sent.origin.host == "b.test":
+            return Response(302, {"location": "//evil.test/"})
+        seen.append((sent.target, sent.body))
+        following = {"/a": "/b", "/b": "/c"}.get(sent.target)
+        return Response(307, {"location": following}) if following else Response.text("ok")
+
+    site.transport = upstream(answer)
+    for member in site.cluster.state.members:
+        member.transport = site.transport
+    site.run(0.5)
+    assert site.member("a").health == health
+    assert site.member("b").health == "unhealthy"
+    assert seen == [("/a", b"ping"), ("/b", b"ping"), ("/c", b"ping")][: allowed + 1]
+
+
 def test_base_path_host_and_port() -> None:
     """It goes below the base path; another port and another Host are used where they are given."""
     seen: list[Sent] = []

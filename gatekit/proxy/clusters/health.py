@@ -29,6 +29,7 @@ from gatekit._core.options import (
     chance_problem,
     flag_problem,
     integer_problem,
+    kind_problem,
     known_keywords,
     seconds_problem,
     token_problem,
@@ -76,9 +77,11 @@ class HealthCheck:
     """A `method` request of `path`, below the destination's own base path, on its own connections.
 
     Good is an answer whose status is in `expect` and whose body, of at most `max_body` bytes,
-    holds the regular expression `body`. `host` is sent as `Host`; `port` is asked in place of the
-    destination's. `mode="tcp"` only connects. `probe` is a function of the `Destination`, sync or
-    async, that does it all: False, a text that says what is wrong, or an exception is bad.
+    holds the regular expression `body`. `send` is the body of the request, and `follow_redirects`
+    how many redirects to another path of the same destination are followed. `host` is sent as
+    `Host`; `port` is asked in place of the destination's. `mode="tcp"` only connects. `probe` is a
+    function of the `Destination`, sync or async, that does it all: False, a text that says what is
+    wrong, or an exception is bad.
 
     A destination that is well is checked every `interval` seconds, any other, and one whose last
     check was bad, every `unhealthy_interval`; both up to a part of `jitter` sooner or later. Where
@@ -116,6 +119,8 @@ class HealthCheck:
         expect: int | range | Collection[int] = range(200, 300),
         body: str | bytes | re.Pattern[bytes] | None = None,
         max_body: int = 1_048_576,
+        send: bytes | None = None,
+        follow_redirects: int = 0,
         headers: Mapping[str, str] | None = None,
         host: str | None = None,
         port: int | None = None,
@@ -145,6 +150,8 @@ class HealthCheck:
             expect=expect_problem(expect),
             body=pattern_problem(body) or _unused(beside.get("body") is not None),
             max_body=integer_problem(max_body),
+            send=kind_problem(bytes, send),
+            follow_redirects=integer_problem(follow_redirects),
             headers=headers_problem(headers),
             host=host_problem(host),
             port=port_problem(port),
@@ -174,8 +181,9 @@ class HealthCheck:
             self._probe = TCPProbe(port)
         else:
             self._probe = HTTPProbe(
-                path, method, expect, body, max_body, dict(headers or {}), host, port
-            )
+                path, method, expect, body, max_body, dict(headers or {}), host, port,
+                send=send, redirects=follow_redirects,
+            )  # fmt: skip
 
     async def run(self, state: ClusterState, io: IO) -> None:
         """Checks what the cluster has, for ever: the work of a `Background`."""

@@ -32,6 +32,10 @@ Verdict: TypeAlias = Literal["good", "bad", "unreachable", "timeout", "unclear"]
 OwnCheck: TypeAlias = Callable[[Destination], "object | Awaitable[object]"]
 
 
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_STAYS = re.compile(r"/(?!/)[!-~]*|/")
+
+
 class Found(NamedTuple):
     verdict: Verdict
     reason: str
@@ -57,8 +61,13 @@ class HTTPProbe:
         headers: Mapping[str, str],
         host: str | None,
         port: int | None,
+        *,
+        send: bytes | None = None,
+        redirects: int = 0,
     ) -> None:
         self._path = path.encode("ascii")
+        self._send = send
+        self._redirects = redirects
         self._method = method
         self._expect = frozenset(statuses_of(expect) or ())
         self._pattern = None if body is None else pattern_of(body)
@@ -74,16 +83,26 @@ class HTTPProbe:
         origin = at_port(member.origin, self._port)
         # RFC 9110 §7.2: Host has the port where it is not the default one.
         own = member.host if self._port is None else origin.authority
+        target, hops, deadline = origin.base + self._path, self._redirects, io.now() + seconds
         try:
-            status, _, body = await fetch(
-                io,
-                member.transport,
-                Endpoint.of(origin, origin.base + self._path),
-                method=self._method,
-                headers=[(b"host", self._host or own), *self._fields],
-                timeout=seconds,
-                max_bytes=self._max_body,
-            )
+            while True:
+                status, fields, body = await fetch(
+                    io,
+                    member.transport,
+                    Endpoint.of(origin, target),
+                    method=self._method,
+                    headers=[(b"host", self._host or own), *self._fields],
+                    body=self._send,
+                    timeout=seconds,
+                    max_bytes=self._max_body,
+                    deadline=deadline,
+                )
+                location = fields.get("location", "")
+                # At another place it would be another's health that is found.
+                stays = _STAYS.fullmatch(location) and status in _REDIRECTS - self._expect
+                if not stays or not hops:
+                    break
+                target, hops = location.encode("ascii"), hops - 1
         except UpstreamError as error:
             return _of_error(error)
         if status not in self._expect:
