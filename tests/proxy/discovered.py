@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 from gatekit import Cluster, ClusterEvent, Response
@@ -29,10 +30,18 @@ class Scripted:
         return said
 
 
+class Even(Random):
+    """No jitter, neither way."""
+
+    def random(self) -> float:
+        return 0.5
+
+
 class Site:
     """A cluster with a resolver, its job on a clock of the test's."""
 
     def __init__(self, resolver: Resolver, **options: Any) -> None:
+        options.setdefault("chance", Even())
         self.events: list[ClusterEvent] = []
         self.cluster = Cluster(
             "orders",
