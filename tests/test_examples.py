@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 import shutil
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests import net
+from tests.redis_server import executable
 from tests.servers import ROOT, Server, run
 
 FOLDER = ROOT / "examples"
@@ -115,6 +117,14 @@ def fits(claimed: str, text: str) -> bool:
     """Whether a text is as claimed, `…` being anything."""
     pattern = ".*".join(map(re.escape, claimed.split("…")))
     return re.fullmatch(pattern, text, re.DOTALL) is not None
+
+
+@pytest.fixture(autouse=True)
+def redis_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An example starts the Redis that is installed; the tests may have theirs from a wheel."""
+    if (program := executable()) is not None:
+        folder = str(Path(program).parent)
+        monkeypatch.setenv("PATH", os.pathsep.join((os.environ["PATH"], folder)))
 
 
 @pytest.mark.parametrize(("example", "command"), RUNS, ids=IDS)
