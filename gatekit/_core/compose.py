@@ -189,10 +189,13 @@ async def answered(request: Request, call_next: Handler) -> Response:
     """
     try:
         return await call_next(request)
-    except Rejected as rejected:
-        return rejection(request, rejected)
     except Exception as error:
-        return unanswered(request, error)
+        return answer_to(request, error)
+
+
+def answer_to(request: Request, error: Exception) -> Response:
+    """What the door would have answered; for who cannot afford one more coroutine."""
+    return rejection(request, error) if isinstance(error, Rejected) else unanswered(request, error)
 
 
 def is_response(value: object) -> TypeGuard[Response]:

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from functools import partial
 from random import Random
 
-from gatekit._core.compose import answered
+from gatekit._core.compose import answer_to
 from gatekit._core.decisions import note
 from gatekit._core.messages import Request, Response
 from gatekit._core.options import (
@@ -208,7 +208,10 @@ class RateLimit:
         note(request, limits.allow if standing.remaining >= limits.least else limits.near)
         if self._enforcer.silent:
             return await call_next(request)
-        response = await answered(request, call_next)
+        try:
+            response = await call_next(request)
+        except Exception as error:
+            response = answer_to(request, error)
         headers = response.headers
         headers.replace([*headers.raw, limits.policy, limits.field(standing)])
         return response
